@@ -1,0 +1,112 @@
+"""The exceptions of the house, one tree; each knows the exit status of the command line.
+
+```text
+PushforwardError
+├── ConfigError (2)      a key, value or file of a configuration
+├── InputError (2)       an argument of a library call
+├── MissingExtra (3)     an optional package is absent
+├── MissingData (3)      a data file is absent
+├── NumericalError (4)
+│   ├── NonFinite            a NaN or infinity, with its place
+│   ├── ChainTooShort        too few draws for an honest error bar
+│   ├── FrozenObservable     a series that never changed
+│   └── WeightCollapse       one particle carries the weight
+├── StorageError (6)
+│   ├── CheckpointDamaged    bytes differ from what was written
+│   └── DiskFull             nothing was overwritten
+├── RunLocked (7)        another process writes this folder
+├── NotARun (7)          the folder holds no run
+└── Stopped (75)         stopped on request, everything saved
+```
+
+A message says what was got, what was expected and the line to write instead.
+"""
+
+
+class PushforwardError(Exception):
+    """Base of everything this library raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(PushforwardError):
+    """A configuration key, value or file is wrong."""
+
+    exit_code = 2
+
+
+class InputError(PushforwardError, ValueError):
+    """An argument of a library call is wrong."""
+
+    exit_code = 2
+
+
+class MissingExtra(PushforwardError, ImportError):
+    """An optional package is needed; the message names the extra to install."""
+
+    exit_code = 3
+
+
+class MissingData(PushforwardError, FileNotFoundError):
+    """A data file is needed; the message says which and where it is looked for."""
+
+    exit_code = 3
+
+
+class NumericalError(PushforwardError, ArithmeticError):
+    """The numbers went wrong: see the subclasses."""
+
+    exit_code = 4
+
+
+class NonFinite(NumericalError):
+    """A NaN or infinity appeared; the message names step, place and last good checkpoint."""
+
+
+class ChainTooShort(NumericalError):
+    """Fewer than ten autocorrelation times: no error bar would be honest."""
+
+
+class FrozenObservable(NumericalError):
+    """A series never changed, so its error bar would be a false zero."""
+
+
+class WeightCollapse(NumericalError):
+    """So few particles carry the weight that a mean would mislead."""
+
+
+class StorageError(PushforwardError, OSError):
+    """Reading or writing a run failed."""
+
+    exit_code = 6
+
+
+class CheckpointDamaged(StorageError):
+    """A stored file differs from what was written."""
+
+
+class DiskFull(StorageError):
+    """No space left; earlier files are intact."""
+
+
+class RunLocked(PushforwardError):
+    """Another process writes this run folder."""
+
+    exit_code = 7
+
+
+class NotARun(PushforwardError):
+    """The folder holds no run of this library."""
+
+    exit_code = 7
+
+
+class Stopped(PushforwardError):
+    """Stopped on request (signal or time limit); everything is saved, run me again."""
+
+    exit_code = 75
+
+
+def missing_extra(feature: str, package: str, extra: str) -> MissingExtra:
+    """Build the error that names the extra which brings `package`."""
+    return MissingExtra(f"{feature} needs {package}: pip install 'pushforward[{extra}]'")
