@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 T = TypeVar("T")
 
@@ -21,6 +22,14 @@ def scalar(value: Any) -> jax.Array:
     if jnp.issubdtype(array.dtype, jnp.inexact):
         return jnp.asarray(array, dtype=array.dtype)
     return jnp.asarray(array, dtype=jnp.result_type(float))
+
+
+def concrete(array: Any) -> np.ndarray | None:
+    """Return the value of an array, or None while it is traced (checks are skipped then)."""
+    try:
+        return np.asarray(array)
+    except jax.errors.TracerArrayConversionError:
+        return None
 
 
 class Frozen(eqx.Module, Generic[T]):

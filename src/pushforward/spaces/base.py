@@ -1,0 +1,54 @@
+"""Where a sample lives: a reference measure, and on a manifold, how to move in it.
+
+A kernel never adds a velocity to a point: it asks its space for unit noise (`noise`), for the
+exponential map (`retract`), for gradients and divergences. So one HMC and one Langevin step
+serve R^n, angles and matrix groups alike.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+
+from .._typing import PRNGKey, Scalar, V, X
+
+
+class AbstractSpace(eqx.Module):
+    """A set with a reference measure."""
+
+    @abstractmethod
+    def reference(self, *, key: PRNGKey) -> X:
+        """Draw from the reference measure: standard normal, Haar, uniform."""
+
+    @abstractmethod
+    def check(self, x: X, what: str = "x") -> None:
+        """Raise `InputError` unless `x` has the shape and dtype of ONE sample."""
+
+
+class AbstractManifold(AbstractSpace):
+    """A space with tangent vectors, an inner product and an exponential map."""
+
+    @abstractmethod
+    def noise(self, x: X, *, key: PRNGKey) -> V:
+        """Draw a unit Gaussian tangent vector at `x`."""
+
+    @abstractmethod
+    def retract(self, x: X, v: V) -> X:
+        """Move from `x` along `v`: exp_x(v)."""
+
+    @abstractmethod
+    def inner(self, u: V, v: V) -> Scalar:
+        """Inner product of two tangent vectors."""
+
+    @abstractmethod
+    def gradient(self, f: Callable[[X], Any], x: X, *, has_aux: bool = False) -> Any:
+        """Riemannian gradient of a scalar function; `(gradient, aux)` when f returns a pair."""
+
+    @abstractmethod
+    def divergence(self, b: Callable[[X], V], x: X, *, key: PRNGKey | None = None) -> Scalar:
+        """Divergence of a vector field: exact, or one Hutchinson probe when a key is given."""
+
+    @abstractmethod
+    def project(self, x: X) -> X:
+        """Return to the manifold after rounding (once per trajectory in float32)."""

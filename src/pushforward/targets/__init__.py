@@ -1,0 +1,14 @@
+"""What we want: energies U = −log density + const, with exact answers where they exist."""
+
+from .base import AbstractDistribution as AbstractDistribution
+from .base import AbstractEnergy as AbstractEnergy
+from .base import AbstractLocalEnergy as AbstractLocalEnergy
+from .base import Energy as Energy
+from .base import check_energy as check_energy
+from .base import energy_and_gradient as energy_and_gradient
+from .base import energy_difference as energy_difference
+from .base import energy_terms as energy_terms
+from .base import from_log_density as from_log_density
+from .base import mix as mix
+from .gaussian import Normal as Normal
+from .gaussian import StudentT as StudentT
