@@ -244,7 +244,7 @@ def _weighted(values: list[Array], weights: Float[Array, " k"]) -> Array:
 
 
 def energy_terms(energy: AbstractEnergy, x: X) -> Float[Array, "..."]:
-    """Return the terms of a local energy, the scalar U(x) of any other: what `State.energy` holds."""
+    """Return the terms of a local energy, else U(x): what `State.energy` holds."""
     return energy.terms(x) if isinstance(energy, AbstractLocalEnergy) else energy(x)
 
 
@@ -270,5 +270,3 @@ def energy_and_gradient(energy: AbstractEnergy, x: X) -> tuple[Float[Array, "...
 def energy_difference(new: Float[Array, "..."], old: Float[Array, "..."]) -> Scalar:
     """Return U_new − U_old from two `energy_terms`, summed term by term with compensation."""
     return compensated_sum(new - old)
-
-

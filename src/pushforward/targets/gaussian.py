@@ -93,7 +93,9 @@ def _check_location_scale(shape: tuple[int, ...], mean: Array, scale: Array) -> 
         except ValueError:
             fits = False
         if not fits:
-            raise InputError(f"{name} has shape {value.shape}, expected one broadcasting to {shape}")
+            raise InputError(
+                f"{name} has shape {value.shape}, expected one broadcasting to {shape}"
+            )
     known = concrete(scale)
     if known is not None and not (known > 0).all():
         raise InputError(f"scale must be positive, got {known}")
