@@ -1,0 +1,23 @@
+"""Figures and the page of a run.
+
+A run is worth what it can show: `write_report` turns the files of a run folder into one
+self-contained page (verdict, numbers beside their expectations, figures, cost, how to repeat
+it), `LiveReport` keeps that page up to date while the run goes on, and the drawing functions
+turn arrays into figures fit for a paper. matplotlib is imported when something is drawn.
+"""
+
+from .clouds import density_with_samples as density_with_samples
+from .clouds import particles_at_times as particles_at_times
+from .figures import along_time as along_time
+from .figures import ess_against as ess_against
+from .figures import evaluation_curves as evaluation_curves
+from .figures import marginals as marginals
+from .figures import mode_histogram as mode_histogram
+from .figures import training_curves as training_curves
+from .figures import weights_histogram as weights_histogram
+from .live import LiveReport as LiveReport
+from .numbers import format_count as format_count
+from .numbers import format_seconds as format_seconds
+from .numbers import format_value as format_value
+from .page import write_report as write_report
+from .style import captioned as captioned

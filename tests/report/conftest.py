@@ -1,0 +1,301 @@
+"""Run folders as an experiment leaves them: finished, running, failed, empty, hostile."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pushforward import report
+
+CONFIG = """\
+seed = 0
+walkers = 2000
+
+[pushforward]
+version = "0.1.0"
+experiment = "nets-gmm40"
+preset = "laptop"
+format = 1
+
+[geometric]
+base_scale = 80.0
+warp = 8.5
+
+[fit]
+steps = 2000
+batch = 1024
+learning_rate = 3e-3
+"""
+ENVIRONMENT = [
+    {
+        "start": "2026-01-05T10:12:13+00:00",
+        "command": "pushforward run nets-gmm40 preset=laptop fit.steps=2000",
+        "versions": {"python": "3.11.9", "jax": "0.10.2", "pushforward": "0.1.0"},
+        "devices": [{"kind": "cpu", "count": 1}],
+        "cores": 2,
+        "memory": "8.3 GB",
+        "dtype": "float32",
+    }
+]
+SUMMARY = {
+    "results": {
+        "ESS, geometric path": {
+            "value": 0.9083,
+            "error": None,
+            "expected": 0.9,
+            "source": "goal",
+            "deviation": 0.0083,
+            "verdict": "within",
+            "unit": "",
+            "note": "Transport, 100 steps, 2,000 walkers",
+        },
+        "log Z, geometric path": {
+            "value": 0.00121,
+            "error": 0.0071,
+            "expected": 0.0,
+            "source": "exact",
+            "deviation": 0.17,
+            "verdict": "within",
+            "note": "4 populations of 500",
+        },
+        "log Z, mixture path": {
+            "value": -0.000213,
+            "error": 0.00070,
+            "expected": 0.0,
+            "source": "exact",
+            "verdict": "within",
+            "note": "knows the means of the target",
+        },
+        "E |x|²": {
+            "value": 1118.25,
+            "error": 9.31,
+            "expected": 1071.369916283017,
+            "source": "exact, from the 40 means",
+            "deviation": 5.04,
+            "verdict": "MISSED",
+            "unit": "length²",
+        },
+        "modes found": {"value": 40, "expected": 40, "source": "exact", "verdict": "within"},
+        "ESS, untrained SMC": {
+            "value": 0.524,
+            "error": 0.011,
+            "expected": None,
+            "source": "measured here, at equal gradient calls",
+            "verdict": "none",
+        },
+    },
+    "diagnostics": {
+        "geometric": {"ESS/n": 0.9083, "n": 2000, "largest weight": 0.00173, "ELBO": -0.0503},
+        "mixture": {"ESS/n": 0.9991, "n": 2000, "largest weight": 0.00061, "ELBO": -0.0004},
+        "SMC": {"ESS/n": 0.524, "n": 2000, "largest weight": 0.00411, "ELBO": -0.37},
+    },
+    "warnings": [
+        "The mixture path uses the means of the target: a check, not an achievement.",
+        "Recovered from a damaged checkpoint at step 1200.",
+    ],
+    "seconds": {"compile": 21.4, "train": 131.2, "sample": 14.9, "evaluate": 8.3},
+    "cost": {
+        "columns": ["method", "energies", "gradients", "divergences", "s per effective sample"],
+        "rows": [
+            ["geometric, training", 0, 5_120_000, 2_048_000, None],
+            ["geometric, sampling", 202_000, 202_000, 800_000, 0.00231],
+            ["SMC", 300_000, 305_000, 0, 0.0049],
+        ],
+    },
+    "references": "@article{nets, title={NETS}, url={https://arxiv.org/abs/2410.02711}}",
+    "notes": ["Break-even against SMC: 61 000 effective samples."],
+}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[31m$\\frac{&amp;"
+
+
+def means() -> np.ndarray:
+    return (np.random.RandomState(0).random_sample((40, 2)) - 0.5) * 80
+
+
+def mixture_draws(n: int, seed: int = 0) -> np.ndarray:
+    random = np.random.RandomState(seed)
+    return means()[random.randint(40, size=n)] + 1.3133 * random.standard_normal((n, 2))
+
+
+def log_density(half: float, scale: float = 1.3133, shrink: float = 1.0, size: int = 160):
+    axis = np.linspace(-half, half, size)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1)
+    distance = ((grid[:, :, None] - shrink * means()) ** 2).sum(-1) / (2 * scale**2)
+    return np.log(np.exp(-distance).mean(-1) + 1e-300) - 2 * np.log(scale)
+
+
+def example_figures() -> dict:
+    """The figures of nets-gmm40 from numbers that look like its own."""
+    random = np.random.RandomState(1)
+    t = np.linspace(0, 1, 101)
+    ess = {"geometric": 1 - 0.09 * t**2, "mixture": 1 - 0.001 * t, "SMC": 0.75 + 0.25 * (1 - t)}
+    log_z = {"geometric": -0.6 * t * (1 - t), "mixture": 2e-3 * np.sin(9 * t), "SMC": -0.7 * t**2}
+    weights = {
+        "geometric": 0.3 * random.standard_normal(2000),
+        "mixture": 0.03 * random.standard_normal(2000),
+        "SMC": 0.9 * random.standard_normal(2000),
+    }
+    modes = {label: random.multinomial(2000, np.full(40, 1 / 40)) / 2000 for label in weights}
+    times = [0.0, 0.25, 0.5, 0.75, 1.0]
+    half = [200, 160, 100, 60, 50]
+    shrink = [0.0, 0.2, 0.6, 0.95, 1.0]
+    scales = [70, 50, 20, 3, 1.3133]
+    walk = [
+        (s, f * mixture_draws(1000) + k * random.standard_normal((1000, 2)))
+        for s, f, k in zip(times, shrink, scales, strict=True)
+    ]
+    grids = [log_density(h, k, f, 100) for h, k, f in zip(half, scales, shrink, strict=True)]
+    steps = np.arange(200, 2001, 200)
+    grow = 1 - np.exp(-steps / 500)
+    evaluations = {
+        "geometric": {"ess": 0.92 * grow, "log_z": 0.1 * (grow - 1), "log_z_error": 0.01 + 0 * grow}
+    }
+    noise = np.geomspace(0.1, 100, 8)
+    x = np.linspace(-5, 5, 200)
+    normal = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    draws = {name: mixture_draws(2000, i) for i, name in enumerate(weights)}
+    return {
+        "samples": report.density_with_samples(log_density(50), (-50, 50, -50, 50), draws),
+        "particles": report.particles_at_times(
+            {"geometric": walk, "mixture": walk},
+            [(-h, h) for h in half],
+            {"geometric": grids, "mixture": grids},
+        ),
+        "mode-weights": report.mode_histogram(modes, 1 / 40, count=2000.0),
+        "along-time": report.along_time(
+            {k: (t, v) for k, v in ess.items()}, {k: (t, v) for k, v in log_z.items()}, exact=0.0
+        ),
+        "log-weights": report.weights_histogram(weights),
+        "ess-against-noise": report.ess_against(
+            noise,
+            {
+                "geometric, Transport": 0.9 - 0.1 * np.log(noise) ** 2 / 12,
+                "geometric, two-kernel": (0.6 - 0.2 * np.log(noise) ** 2 / 12, 0.03 + 0 * noise),
+                "mixture": 0.99 + 0 * noise,
+            },
+            r"noise $\varepsilon / s_1^2$",
+        ),
+        "evaluation": report.evaluation_curves(steps, evaluations),
+        "marginals": report.marginals(
+            {"$x_1$": {"exact": (x, normal), "geometric": random.standard_normal(2000)}}
+        ),
+    }
+
+
+def write_metrics(folder: Path, steps: int = 2000, every: int = 4) -> None:
+    random = np.random.RandomState(3)
+    folder.mkdir(parents=True)
+    with (folder / "metrics.jsonl").open("w") as file:
+        for step in range(every, steps + 1, every):
+            row = {
+                "step": step,
+                "seconds": 0.065 * step,
+                "loss": 900 * np.exp(-step / 300) * random.lognormal(0, 0.4) + 2.0,
+                "grad_norm": 40 * np.exp(-step / 500) * random.lognormal(0, 0.5),
+                "learning_rate": 1.5e-3 * (1 + np.cos(np.pi * step / 2000)),
+            }
+            row = {k: round(float(v), 6) for k, v in row.items()} | {"step": step}
+            if step == 400:
+                row["loss"] = "nan"
+            file.write(json.dumps(row) + "\n")
+
+
+def finished_run(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "config.toml").write_text(CONFIG)
+    (path / "env.json").write_text(json.dumps(ENVIRONMENT))
+    (path / "summary.json").write_text(json.dumps(SUMMARY))
+    status = {"state": "finished", "step": 2000, "total": 2000, "restarts": 1}
+    (path / "status.json").write_text(json.dumps(status))
+    write_metrics(path / "stages" / "train-geometric")
+    done = {"steps": 2000, "seconds": 131.2}
+    (path / "stages" / "train-geometric" / "done.json").write_text(json.dumps(done))
+    return path
+
+
+def running_run(path: Path) -> Path:
+    finished_run(path)
+    (path / "summary.json").unlink()
+    (path / "stages" / "train-geometric" / "done.json").unlink()
+    with (path / "stages" / "train-geometric" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2004, "lo')  # torn: the process is in the middle of a line
+    status = {"state": "running", "step": 2000, "total": 5000, "eta": 190.0}
+    status |= {"heartbeat": datetime.now(UTC).isoformat(), "restarts": 0}
+    (path / "status.json").write_text(json.dumps(status))
+    return path
+
+
+def failed_run(path: Path) -> Path:
+    finished_run(path)
+    (path / "stages" / "train-geometric" / "done.json").unlink()
+    (path / "summary.json").write_text(json.dumps({"seconds": {"train": 80.0}}))
+    error = "NonFinite: the loss is nan at step 1201\nfirst leaf: .drift.layers[0].weight\n"
+    error += "last good checkpoint: step 1200"
+    status = {"state": "failed", "step": 1201, "total": 2000, "error": error}
+    (path / "status.json").write_text(json.dumps(status))
+    (path / "crash.txt").write_text("Traceback (most recent call last):\n  ...\nNonFinite")
+    return path
+
+
+def hostile_run(path: Path) -> Path:
+    path.mkdir(parents=True)
+    text = json.dumps(HOSTILE)
+    (path / "config.toml").write_text(
+        f"seed = 1\n{text} = {text}\n[pushforward]\nexperiment = {text}\npreset = {text}\n"
+    )
+    (path / "env.json").write_text(json.dumps([{HOSTILE: HOSTILE, "command": HOSTILE}]))
+    status = {"state": "failed", "error": HOSTILE, "step": HOSTILE, "total": -1, "eta": []}
+    (path / "status.json").write_text(json.dumps(status))
+    entry = dict.fromkeys(("value", "error", "expected", "source", "deviation"), HOSTILE)
+    entry |= dict.fromkeys(("verdict", "unit", "note"), HOSTILE)
+    summary = {
+        "results": {HOSTILE: entry, "list": [1, 2], "nan": {"value": "nan", "error": "inf"}},
+        "diagnostics": {HOSTILE: {HOSTILE: {HOSTILE: HOSTILE}}},
+        "warnings": [HOSTILE, {"text": HOSTILE}],
+        "seconds": {HOSTILE: 1.0, "x": HOSTILE, "y": 1e400},
+        "cost": [{HOSTILE: HOSTILE}],
+        "figures": {HOSTILE: HOSTILE, "../../secret.svg": HOSTILE, "evil.svg": HOSTILE},
+        "references": HOSTILE,
+        "notes": [HOSTILE],
+        "headline": HOSTILE,
+    }
+    (path / "summary.json").write_text(json.dumps(summary))
+    stage = path / "stages" / "<b>stage"
+    stage.mkdir(parents=True)
+    rows = [json.dumps({"step": i, HOSTILE: i * i}) + "\n" for i in range(9)]
+    (stage / "metrics.jsonl").write_text("".join([*rows[:5], "not json\n", *rows[5:]]))
+    (path / "figures").mkdir()
+    (path / "figures" / "evil.svg").write_text('<svg width="9" height="9"><script>1</script></svg>')
+    (path / "figures" / "fake.png").write_text("no picture")
+    (path.parent / "secret.svg").write_text("<svg><text>secret</text></svg>")
+    (path / "figures" / "link.svg").symlink_to(path.parent / "secret.svg")
+    return path
+
+
+BUILDERS = {
+    "finished": finished_run,
+    "running": running_run,
+    "failed": failed_run,
+    "hostile": hostile_run,
+    "empty": lambda path: (path.mkdir(parents=True), path)[1],
+}
+
+
+@pytest.fixture(params=sorted(BUILDERS))
+def any_run(request, tmp_path):
+    """One run folder of every kind, in turn."""
+    return BUILDERS[request.param](tmp_path / "runs" / request.param)
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Build a run folder of a named kind."""
+    return lambda kind: BUILDERS[kind](tmp_path / "runs" / kind)
+
+
+@pytest.fixture(scope="session")
+def figures():
+    """The figures of nets-gmm40, drawn once."""
+    return example_figures()
