@@ -17,11 +17,16 @@ T = TypeVar("T")
 
 
 def scalar(value: Any) -> jax.Array:
-    """Return `value` as a strong-typed floating array (complex stays complex)."""
+    """Return `value` as a strong-typed inexact array.
+
+    JAX arrays keep their inexact dtype; numbers and NumPy arrays get JAX's default one (complex
+    stays complex), so that a float32 table does not meet float64 fields under x64.
+    """
     array = jnp.asarray(value)
-    if jnp.issubdtype(array.dtype, jnp.inexact):
+    if isinstance(value, jax.Array) and jnp.issubdtype(array.dtype, jnp.inexact):
         return jnp.asarray(array, dtype=array.dtype)
-    return jnp.asarray(array, dtype=jnp.result_type(float))
+    kind = complex if jnp.issubdtype(array.dtype, jnp.complexfloating) else float
+    return jnp.asarray(array, dtype=jnp.result_type(kind))
 
 
 def concrete(array: Any) -> np.ndarray | None:
@@ -57,9 +62,9 @@ def is_frozen(node: Any) -> bool:
 def trainable(tree: Any) -> Any:
     """Return a tree of booleans: True at inexact array leaves outside `Frozen`."""
     return jax.tree.map(
-        lambda node: jax.tree.map(lambda _: False, node)
-        if is_frozen(node)
-        else eqx.is_inexact_array(node),
+        lambda node: (
+            jax.tree.map(lambda _: False, node) if is_frozen(node) else eqx.is_inexact_array(node)
+        ),
         tree,
         is_leaf=is_frozen,
     )

@@ -1,0 +1,141 @@
+r"""Kernels that move weighted particles: `init` makes a `State`, `step` moves it from t to t_next.
+
+Two families:
+
+- a **process** (`AbstractProcess`) follows an annealing and changes log-weights. In continuous time
+  dA = r dt, where for an SDE with drift b − ε∇U the rate is r = div b − b·∇U_t − ∂_t U_t; the
+  discrete weights here are exact at every step size instead.
+- a **stationary** kernel (HMC, heat bath) leaves ρ_t invariant and no weight changes.
+
+`reversed()` of a kernel steps from t_next to t and undoes the original in law: a step and its
+reversal do opposite work. Rooms see one particle; drivers vmap.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._tree import Sum
+from .._typing import Context, Count, PRNGKey, Scalar, Time, X
+from ..paths import AbstractAnnealing
+from ..targets import AbstractEnergy
+
+
+class State(eqx.Module):
+    """One particle.
+
+    Attributes
+    ----------
+    x
+        The sample.
+    log_weight
+        A, a compensated sum.
+    context
+        Labels or history, handed through.
+    energy
+        U at x at the present time (the terms of a local energy), handed from kernel to kernel.
+    memory
+        Private to the kernel: gradients, drifts, momenta.
+    """
+
+    x: X
+    log_weight: Sum
+    context: Context = None
+    energy: Any = None
+    memory: Any = None
+
+
+class Cost(eqx.Module):
+    """Evaluations of one step of one particle; drivers add them up."""
+
+    energy: Count
+    gradient: Count
+    divergence: Count
+
+    @classmethod
+    def of(cls, energy=0, gradient=0, divergence=0) -> "Cost":
+        """Build from numbers; a gradient gives the energy too and is not counted twice."""
+        return cls(*(jnp.asarray(n, jnp.int32) for n in (energy, gradient, divergence)))
+
+
+class AbstractKernel(eqx.Module):
+    """Moves one particle."""
+
+    @property
+    @abstractmethod
+    def stationary(self) -> bool:
+        """True when the kernel leaves the law at the present time invariant and has no weight."""
+
+    @abstractmethod
+    def init(
+        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
+    ) -> State:
+        """Return the state at (t, x) with weight zero.
+
+        `energy` is given by whoever knows U_t(x); the kernel computes only what else it needs.
+        """
+
+    @abstractmethod
+    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey) -> tuple[State, Any]:
+        """Move from t to t_next; return the new state and an info Module of scalars.
+
+        Drivers reduce info over particles: floats by mean, integers by sum, booleans by any. A
+        boolean `failed` stops the run with the sentence of `explain`.
+        """
+
+    @abstractmethod
+    def reversed(self) -> "AbstractKernel":
+        """Return the kernel whose steps from t_next to t undo the steps of this one in law."""
+
+    @abstractmethod
+    def explain(self, info: Any) -> str:
+        """Return the sentence for a step that failed."""
+
+
+class AbstractProcess(AbstractKernel):
+    """A kernel along an annealing that knows its weight."""
+
+    path: eqx.AbstractVar[AbstractAnnealing]
+
+    @property
+    def stationary(self) -> bool:
+        """False: a process carries weights."""
+        return False
+
+    @abstractmethod
+    def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
+        """Return r_t(x), the rate of dA = r dt; one unbiased probe when a key is given."""
+
+
+class AbstractTwoKernel(AbstractProcess):
+    """A process whose transition density is known: the weight between two GIVEN points."""
+
+    @abstractmethod
+    def log_weight_between(self, t: Time, x: X, t_next: Time, x_next: X) -> Scalar:
+        """Return ΔA of the move from (t, x) to (t_next, x_next)."""
+
+
+class AbstractStationary(AbstractKernel):
+    """A kernel with a stationary law: it acts at `path.at(max(t, t_next))`."""
+
+    path: eqx.AbstractVar[AbstractAnnealing | AbstractEnergy]
+
+    @property
+    def stationary(self) -> bool:
+        """True: no weight changes."""
+        return True
+
+
+def park(increment: Scalar, old: Any, new: Any) -> Scalar:
+    """Return the increment of A, with a particle behind a hard wall (U = +inf) at −inf for ever."""
+    outside = jnp.any(old == jnp.inf) | jnp.any(new == jnp.inf)
+    return jnp.where(outside, -jnp.inf, increment)
+
+
+def no_weight(x: X) -> Sum:
+    """Return the log-weight 0 in the floating dtype of x."""
+    dtype = jnp.finfo(jax.tree.leaves(x)[0].dtype).dtype
+    return Sum.of(jnp.zeros((), dtype))

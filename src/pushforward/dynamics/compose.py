@@ -1,0 +1,91 @@
+r"""One kernel after another: compose(Transport, HMC) is SMC's mutation, reweight then move.
+
+A clock runs inside the step. A process moves it from t to t_next, a stationary kernel acts at the
+present time; `State.energy` is handed on, so no member evaluates what another knows. The reversal
+is the reversed members in reverse order: (move at t', reweight to t). Marching the SAME compose
+down the grid is another algorithm: it moves at t, after the reweighting; its works satisfy
+Jarzynski's equality but they are not the reversal of the works going up.
+"""
+
+from typing import Any
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from .._errors import InputError
+from .._typing import Context, PRNGKey, Time, X
+from .base import AbstractKernel, State
+
+
+class Compose(AbstractKernel):
+    """Members applied in order; at most one of them moves along the path. See `compose`."""
+
+    members: tuple[AbstractKernel, ...]
+
+    def __check_init__(self):
+        if not self.members or not all(isinstance(m, AbstractKernel) for m in self.members):
+            names = [type(m).__name__ for m in self.members]
+            raise InputError(f"compose takes one or more kernels, got {names}")
+        movers = [type(m).__name__ for m in self.members if not m.stationary]
+        if len(movers) > 1:
+            raise InputError(
+                f"compose got {len(movers)} kernels that move along the path ({', '.join(movers)}), "
+                "expected at most one: put one process beside stationary kernels such as HMC"
+            )
+
+    @property
+    def stationary(self) -> bool:
+        """True when all members are."""
+        return all(member.stationary for member in self.members)
+
+    @property
+    def path(self) -> Any:
+        """The path of the member that moves along it, else of the first."""
+        movers = [m for m in self.members if not m.stationary] or list(self.members)
+        return movers[0].path  # pyright: ignore[reportAttributeAccessIssue]
+
+    def init(
+        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
+    ) -> State:
+        """Return the state at (t, x); members' memories are made where they are needed."""
+        state = self.members[0].init(x, t, context=context, energy=energy, key=key)
+        return State(x, state.log_weight, context, state.energy)
+
+    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
+        """Apply the members in order, the clock going from t to t_next."""
+        now, infos = t, []
+        for k, member in enumerate(self.members):
+            then = now if member.stationary else t_next
+            keys = _keys(key, k)
+            start = member.init(
+                state.x, now, context=state.context, energy=state.energy, key=keys[0]
+            )
+            start = State(state.x, state.log_weight, state.context, state.energy, start.memory)
+            moved, info = member.step(start, now, then, key=keys[1])
+            state = State(moved.x, moved.log_weight, moved.context, moved.energy)
+            now = then
+            infos.append(info)
+        return state, tuple(infos)
+
+    def reversed(self) -> "Compose":
+        """Return the reversed members in reverse order."""
+        return Compose(tuple(member.reversed() for member in reversed(self.members)))
+
+    def explain(self, info: tuple) -> str:
+        """Return the sentence of the member that failed."""
+        for member, part in zip(self.members, info, strict=True):
+            if bool(getattr(part, "failed", False)):
+                return member.explain(part)
+        return "a member of the composition failed"
+
+
+def compose(*kernels: AbstractKernel) -> Compose:
+    """Return the kernel that applies `kernels` in order.
+
+    Good values: `compose(Transport(path), HMC(path, step_size))` is AIS (SMC with resampling).
+    """
+    return Compose(kernels)
+
+
+def _keys(key: PRNGKeyArray, k: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    return jax.random.fold_in(key, 2 * k), jax.random.fold_in(key, 2 * k + 1)

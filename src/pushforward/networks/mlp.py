@@ -1,0 +1,133 @@
+"""Multilayer perceptrons in time and space, with fixed Fourier features."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._tree import Frozen, scalar
+from .._typing import Array, Float, PRNGKey, Scalar, Time
+
+NUM_TIME_FREQUENCIES = 8
+
+
+def time_features(t: Time) -> Float[Array, " 17"]:
+    """Return t, sin(2^j π t/2), cos(2^j π t/2), j < 8."""
+    phase = t * (0.5 * jnp.pi) * 2.0 ** jnp.arange(NUM_TIME_FREQUENCIES, dtype=t.dtype)
+    return jnp.concatenate([t[None], jnp.sin(phase), jnp.cos(phase)])
+
+
+class RandomFourier(eqx.Module):
+    r"""sin(ω_k·x), cos(ω_k·x) with fixed frequencies ω_k ~ N(0, std²), drawn once, never trained.
+
+    Parameters
+    ----------
+    dim
+        Dimension of x.
+    num
+        Number of frequencies; good values 64 to 128.
+    std
+        Spread of ω in units of 1/length of x as the network sees it.
+    """
+
+    frequencies: Frozen[Float[Array, "num dim"]]
+
+    def __init__(self, dim: int, num: int, std: float, *, key: PRNGKey):
+        self.frequencies = Frozen(std * jax.random.normal(key, (num, dim)))
+
+    def __call__(self, x: Float[Array, " dim"]) -> Float[Array, " 2num"]:
+        """Return the 2·num features."""
+        phase = self.frequencies.value @ x
+        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)])
+
+
+class DriftMLP(eqx.Module):
+    r"""A drift b(t, x, g) = out_scale · MLP(x/scale, features(t), Fourier(x), squash(g s_1)).
+
+    The last layer starts at zero, so an untrained drift is the classical algorithm (law 4).
+
+    Parameters
+    ----------
+    dim
+        Number of coordinates; x may have any shape of that size.
+    width, depth
+        Hidden units and hidden layers. Good values 128, 3.
+    scale
+        Length by which x is divided; about the width of the base.
+    out_scale
+        Multiplies the output; about the distance travelled in unit time.
+    fourier
+        `RandomFourier` features of x (in its own units), or None. Needed for many modes.
+    score_scale
+        s_1, the narrowest length of the target: adds squash(s_1 g), squash(h) = h/(1 + |h|/4), to
+        the inputs. None leaves the gradient out.
+    activation
+        Default tanh (better than SiLU on forty modes).
+    """
+
+    mlp: eqx.nn.MLP
+    fourier: RandomFourier | None
+    scale: Frozen[Scalar]
+    out_scale: Frozen[Scalar]
+    score_scale: Frozen[Scalar] | None
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        scale: float = 1.0,
+        out_scale: float = 1.0,
+        fourier: RandomFourier | None = None,
+        score_scale: float | None = None,
+        activation: Callable = jnp.tanh,
+        key: PRNGKey,
+    ):
+        size = dim + 1 + 2 * NUM_TIME_FREQUENCIES
+        size += 0 if fourier is None else 2 * fourier.frequencies.value.shape[0]
+        size += 0 if score_scale is None else dim
+        self.mlp = zero_last_layer(eqx.nn.MLP(size, dim, width, depth, activation, key=key))
+        self.fourier = fourier
+        self.scale, self.out_scale = Frozen(scalar(scale)), Frozen(scalar(out_scale))
+        self.score_scale = None if score_scale is None else Frozen(scalar(score_scale))
+
+    def __call__(self, t: Time, x: Array, g: Array | None = None, **_) -> Array:
+        """Return b_t(x), of x's shape."""
+        flat = jnp.ravel(x)
+        parts = [flat / self.scale.value, time_features(t)]
+        if self.fourier is not None:
+            parts.append(self.fourier(flat))
+        if self.score_scale is not None:
+            h = jnp.ravel(g) * self.score_scale.value
+            parts.append(h / (1 + jnp.abs(h) / 4))
+        return (self.out_scale.value * self.mlp(jnp.concatenate(parts))).reshape(x.shape)
+
+
+class FreeEnergy(eqx.Module):
+    """F_t = f(t) − f(0), f a small MLP in time; zero before training.
+
+    Parameters
+    ----------
+    width, depth
+        Good values 64, 3.
+    """
+
+    mlp: eqx.nn.MLP
+
+    def __init__(self, width: int = 64, depth: int = 3, *, key: PRNGKey):
+        size = 1 + 2 * NUM_TIME_FREQUENCIES
+        mlp = eqx.nn.MLP(size, "scalar", width, depth, jnp.tanh, key=key)
+        self.mlp = zero_last_layer(mlp)
+
+    def __call__(self, t: Time) -> Scalar:
+        """Return F_t."""
+        return self.mlp(time_features(t)) - self.mlp(time_features(jnp.zeros_like(t)))
+
+
+def zero_last_layer(mlp: eqx.nn.MLP) -> eqx.nn.MLP:
+    """Return the MLP with its last weight and bias set to zero."""
+    return eqx.tree_at(
+        lambda m: (m.layers[-1].weight, m.layers[-1].bias), mlp, replace_fn=jnp.zeros_like
+    )

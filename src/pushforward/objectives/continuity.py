@@ -1,0 +1,118 @@
+r"""The continuity equation as a loss: E_{t, x~q_t} | r_t(x) + ∂_t F_t |², for ANY q_t.
+
+A process along an annealing produces log-weight at the rate r. If r + ∂_t F = 0 everywhere, the
+process transports ρ_t and the weights are constant: ESS = 1. The same loss serves SDEs and jump
+processes, since each process knows its own r (NETS arXiv 2410.02711 eq. 14, LEAPS 2502.10843).
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._tree import scalar
+from .._typing import PRNGKey, Scalar
+from ..dynamics import AbstractProcess
+from .base import AbstractObjective
+
+
+class AbstractDivergence(eqx.Module):
+    """How the divergence in r is taken."""
+
+    @abstractmethod
+    def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
+        """Return the keys of the two factors of |r + ∂F|²; None is the exact divergence."""
+
+
+class Exact(AbstractDivergence):
+    """Exact divergence, d JVPs: for d <= 64."""
+
+    def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
+        """Return no keys: both factors are the same number."""
+        return None, None
+
+
+class Hutchinson(AbstractDivergence):
+    """Two independent probes and their product: unbiased, where one probe squared is not."""
+
+    def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
+        """Return two keys."""
+        return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+
+
+class ContinuityInfo(eqx.Module):
+    """Info: |residual|, ∂_t F, and whether the residual was clipped."""
+
+    residual: Scalar
+    free_energy_rate: Scalar
+    clipped: Scalar
+
+
+class Continuity(AbstractObjective):
+    r"""| r_t(x) + ∂_t F_t |² of a `Sampler` at one point (t, x).
+
+    Parameters
+    ----------
+    process
+        Maps the model to a process that knows its `log_weight_rate`. Only the model is trained.
+    clip
+        Largest residual² that counts; a cut in the LOSS only, against rare far walkers. Good
+        values 1e3 to 1e4.
+    divergence
+        `Exact()`, or `Hutchinson()` for d > 64.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ("nets",)
+    process: Callable[[PyTree], AbstractProcess]
+    clip: Scalar = eqx.field(default=1e4, converter=scalar)
+    divergence: AbstractDivergence = Exact()
+
+    def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
+        """Return the clipped squared residual and its info."""
+        t, kernel = sample.t, self.process(model)
+        rate = free_energy_rate(model, t)
+        first, second = self.divergence.keys(key)
+        residual = kernel.log_weight_rate(t, sample.x, key=first) + rate
+        other = residual
+        if second is not None:
+            other = kernel.log_weight_rate(t, sample.x, key=second) + rate
+        square = residual * other
+        clip = self.clip.astype(square.dtype)
+        loss = jnp.minimum(square, clip)
+        return loss, ContinuityInfo(jnp.abs(residual), rate, (square > clip).astype(square.dtype))
+
+
+class VarianceInfo(eqx.Module):
+    """Info: the free-energy rate that the group implies."""
+
+    free_energy_rate: Scalar
+
+
+class ContinuityVariance(AbstractObjective):
+    r"""Var_{x~q_t} r_t(x) over a group of walkers at ONE t: needs no free-energy network.
+
+    For a given drift the best ∂_t F is −E r, so this is the minimum of `Continuity` over F. The
+    sample variance is unbiased (ddof = 1); groups of 16 or more (`Rollout(..., group=16)`).
+
+    Parameters
+    ----------
+    process
+        Maps the model to a process that knows its `log_weight_rate`.
+    """
+
+    process: Callable[[PyTree], AbstractProcess]
+
+    def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
+        """Return the sample variance of r over the group and −mean r."""
+        kernel = self.process(model)
+        rates = jax.vmap(lambda x: kernel.log_weight_rate(sample.t, x))(sample.x)
+        return jnp.var(rates, ddof=1), VarianceInfo(-jnp.mean(rates))
+
+
+def free_energy_rate(model: PyTree, t: Scalar) -> Scalar:
+    """Return ∂_t F_t of `model.free_energy` by one JVP."""
+    return jax.jvp(model.free_energy, (t,), (jnp.ones_like(t),))[1]

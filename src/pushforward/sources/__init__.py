@@ -1,0 +1,10 @@
+"""Where training samples come from: sources live inside the chunk, feeds on the host."""
+
+from .base import AbstractFeed as AbstractFeed
+from .base import AbstractSource as AbstractSource
+from .base import ArrayFeed as ArrayFeed
+from .base import Arrays as Arrays
+from .base import NoInfo as NoInfo
+from .rollout import Horizon as Horizon
+from .rollout import Rollout as Rollout
+from .rollout import WeightedPoint as WeightedPoint

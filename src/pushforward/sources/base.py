@@ -1,0 +1,111 @@
+r"""Sources of training samples.
+
+A **source** is an argument of the compiled chunk: `init` makes its state, `draw` returns a batch
+and the next state. Only the state is carried, guarded and saved. A **feed** stays on the host: for
+data that do not fit, `block(i0, n)` returns the batches of the absolute steps i0..i0+n−1, so a
+resumed run reads the same data.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._errors import InputError
+from .._tree import Frozen
+from .._typing import PRNGKey, Scalar
+
+
+class NoInfo(eqx.Module):
+    """Info of a source that has nothing to tell."""
+
+
+class AbstractSource(eqx.Module):
+    """Draws batches inside the chunk."""
+
+    @abstractmethod
+    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
+        """Return the state before the first draw: arrays only."""
+
+    @abstractmethod
+    def draw(
+        self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey
+    ) -> tuple[PyTree, PyTree, Any]:
+        """Return (batch with leading axis `size`, next state, info).
+
+        `progress` is the step divided by the steps of the schedule. Sample j of the batch uses
+        fold_in(key, j). A boolean `failed` in info stops the run.
+        """
+
+
+class Arrays(AbstractSource):
+    """Uniform draws with replacement from arrays in memory.
+
+    Parameters
+    ----------
+    data
+        A pytree of arrays with a common leading axis.
+    """
+
+    data: Frozen[PyTree]
+
+    def __init__(self, data: PyTree):
+        lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+        if len(lengths) != 1 or () in lengths:
+            raise InputError(f"data needs one common leading axis, got lengths {sorted(lengths)}")
+        self.data = Frozen(jax.tree.map(jnp.asarray, data))
+
+    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
+        """Return nothing: the draws depend on the key alone."""
+        return ()
+
+    def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
+        """Return `size` rows."""
+        num = jax.tree.leaves(self.data.value)[0].shape[0]
+        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
+        rows = jax.vmap(lambda k: jax.random.randint(k, (), 0, num))(keys)
+        return jax.tree.map(lambda leaf: leaf[rows], self.data.value), state, NoInfo()
+
+
+class AbstractFeed:
+    """Batches made on the host; a function of the absolute step alone."""
+
+    @abstractmethod
+    def block(self, start: int, num: int, size: int) -> PyTree:
+        """Return the batches of steps start..start+num−1: leading axes (num, size)."""
+
+
+class ArrayFeed(AbstractFeed):
+    """Epochs over an array that stays on the host (a memory map, say), shuffled by epoch.
+
+    Parameters
+    ----------
+    data
+        A pytree of NumPy arrays with a common leading axis.
+    seed
+        Of the shuffles; epoch e uses the permutation of `default_rng((seed, e))`.
+    """
+
+    def __init__(self, data: PyTree, seed: int = 0):
+        self.data, self.seed = data, seed
+        self.num = len(jax.tree.leaves(data)[0])
+        self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+
+    def block(self, start: int, num: int, size: int) -> PyTree:
+        """Return the rows of steps start..start+num−1, in the order of their epochs."""
+        flat = np.arange(start * size, (start + num) * size)
+        rows = np.empty_like(flat)
+        for epoch in range(flat[0] // self.num, flat[-1] // self.num + 1):
+            here = flat // self.num == epoch
+            rows[here] = self._permutation(epoch)[flat[here] % self.num]
+        rows = rows.reshape(num, size)
+        return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), self.data)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.num))
+        return self._epoch[1]
