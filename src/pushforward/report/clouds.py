@@ -81,8 +81,11 @@ def particles_at_times(
         exactly the square shown: the walkers are drawn over its contours.
     """
     columns = max((len(row) for row in rows.values()), default=1)
-    side = (FULL - 0.6) / columns
-    figure, axes = panels(len(rows), columns, width=FULL, height=(side + 0.3) * len(rows) + 0.3)
+    same_times = len({tuple(t for t, _ in row) for row in rows.values()}) == 1
+    side = (FULL - 0.5) / columns
+    height = (side + (0.0 if same_times else 0.25)) * len(rows) + 0.35
+    figure, axes = panels(len(rows), columns, width=FULL, height=height)
+    figure.set_layout_engine("compressed")
     styles = line_styles(rows)
     boxes = {
         (i, j): _box(_chosen(limits, label, j, columns))
@@ -99,7 +102,8 @@ def particles_at_times(
                 _contours(axis, grid, box)
             _cloud(axis, x, styles[label]["color"], size=2.4)
             _frame(axis, box)
-            axis.set_title(f"$t = {t:.3g}$", loc="center")
+            if i == 0 or not same_times:
+                axis.set_title(f"$t = {t:.3g}$", loc="center")
             axis.tick_params(labelleft=box != boxes.get((i, j - 1)))
             axis.tick_params(labelbottom=box != boxes.get((i + 1, j)))
         for axis in axes[i, len(row) :]:
@@ -154,4 +158,4 @@ def _frame(axis: Any, limits: Any) -> None:
     x_min, x_max, y_min, y_max = _box(limits)
     axis.set(xlim=(x_min, x_max), ylim=(y_min, y_max))
     axis.set_aspect("equal")
-    axis.locator_params(nbins=5)
+    axis.locator_params(nbins=4)

@@ -15,6 +15,7 @@ import jinja2
 import markupsafe
 
 from pushforward._errors import NotARun, StorageError
+
 from .facts import Facts, Stage, clean, listing, read_facts, read_stage, text
 from .numbers import format_count, format_number, format_seconds, number
 from .pictures import LARGEST_PAGE, Picture, encode, fill, read_pictures, replace, save_figures
@@ -149,8 +150,8 @@ def _facts_line(facts: Facts) -> list[str]:
     start = facts.starts[-1] if facts.starts else {}
     versions = start.get("versions")
     version = versions if isinstance(versions, dict) else start
-    words = [text(start.get("start") or start.get("started") or start.get("utc"), 40)]
-    words += [cell(start["devices"])] if start.get("devices") else []
+    words = [_date(start.get("start") or start.get("started") or start.get("utc"))]
+    words += [_device(device) for device in listing(start.get("devices"))[:4]]
     words += [f"{cell(start['cores'])} cores"] if start.get("cores") else []
     words += [text(start.get("dtype"), 40)]
     for name in ("pushforward", "jax", "python"):
@@ -158,6 +159,21 @@ def _facts_line(facts: Facts) -> list[str]:
     if "seed" in facts.config:
         words.append(f"seed {cell(facts.config['seed'])}")
     return [word for word in words if word]
+
+
+def _date(value: Any) -> str:
+    try:
+        return f"{datetime.datetime.fromisoformat(value):%d %B %Y, %H:%M}"
+    except (TypeError, ValueError):
+        return text(value, 40)
+
+
+def _device(device: Any) -> str:
+    """Return `2 × cpu` of `{"kind": "cpu", "count": 2}`, anything else as text."""
+    if isinstance(device, dict) and device.get("kind"):
+        count = device.get("count", 1)
+        return cell(device["kind"]) if count == 1 else f"{cell(count)} × {cell(device['kind'])}"
+    return cell(device)
 
 
 def _progress(verdict: Verdict) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushforward._errors import InputError
+
 from .facts import Facts, clean, inside, mapping, text
 from .style import look
 

@@ -35,7 +35,7 @@ ROLES = (
 DASHES = ("-", (0, (5, 1.8)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)))
 MARKERS = ("o", "s", "^", "D")
 
-HALF, FULL = 5.2, 10.6  # inches: one of two columns of the page, or both
+HALF, FULL = 4.95, 10.3  # inches: one of two columns of the page, or both
 
 
 @contextmanager
