@@ -1,0 +1,85 @@
+"""Writes that are all there or not there at all.
+
+A file is written under a temporary name, flushed, fsynced and renamed; the rename is atomic and
+the folder is fsynced after it, so that neither a kill nor a power cut leaves half a file under
+the final name. Flush and fsync happen inside the `try`: a buffered write that fails raises only
+there, and an error at garbage collection would look like success.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pushforward._errors import DiskFull, StorageError
+
+TEMPORARY = ".tmp-"
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """Translate an `OSError` met while writing `path` into our tree."""
+    if error.errno in _FULL:
+        return DiskFull(
+            f"no space to write {path} ({error.strerror}); earlier files are intact: "
+            "free some space and run the same command again"
+        )
+    return StorageError(f"cannot write {path}: {error.strerror or error}")
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network filesystems cannot fsync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _opener(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o644)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing: on success the whole file appears, on any error nothing does."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        with open(temporary, "wb", opener=_opener) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        raise error if isinstance(error, StorageError) else storage_error(error, path) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, atomically and durably."""
+    with writing(path) as file:
+        file.write(data)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append to a log; when that fails, nothing of `data` stays in the file."""
+    try:
+        with open(path, "ab", buffering=0, opener=_opener) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                rest = memoryview(data)
+                while rest:  # a raw write may stop early: at a full disk, or after 2 GB
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise storage_error(error, path) from error
