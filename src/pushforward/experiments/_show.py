@@ -1,0 +1,101 @@
+"""What the command line prints: plain text, 80 columns, no colour but for a missed number."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pushforward.experiments import REGISTRY, Entry
+
+RED, RESET = "\x1b[31m", "\x1b[0m"
+
+
+def safe(text: str) -> str:
+    r"""Write characters that act on a terminal as what they are: `\x1b`."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def grid(rows: Iterable[Sequence[str]], indent: str = "") -> str:
+    """Align rows of texts in columns."""
+    rows = [[safe(cell) for cell in row] for row in rows]
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join((indent + line).rstrip() for line in lines)
+
+
+def selected(word: str) -> dict[str, Entry]:
+    """Return the registered experiments whose name, summary or tags contain `word`."""
+    return {
+        name: entry
+        for name, entry in REGISTRY.items()
+        if not entry.hidden and word.lower() in " ".join((name, entry.summary, *entry.tags)).lower()
+    }
+
+
+def list_text(entries: Mapping[str, Entry], tags: bool) -> str:
+    """Return the table of `list`: name and time, then one line each, tags if asked for."""
+    lines = []
+    for name, entry in entries.items():
+        needs = f"; needs {', '.join(entry.needs)}" if entry.needs else ""
+        time = f" ({entry.time})" if entry.time else ""
+        lines += [f"{name}{time}{needs}", *_wrapped(entry.summary)]
+        lines += _wrapped("tags: " + ", ".join(entry.tags)) if tags and entry.tags else []
+    return "\n".join(lines) or "no experiment matches; `pushforward list` shows all"
+
+
+def show_text(experiment: Any, resolved: Any) -> str:
+    """Return what an experiment computes, its keys with ranges, and what is expected of it."""
+    from pushforward.experiments._config import doc_line, fields, flat
+
+    values = flat(resolved.config)
+    lines = [f"{experiment.name}, preset {resolved.preset or 'none'}", ""]
+    lines += (experiment.module.__doc__ or "").strip().splitlines()
+    lines += ["", f"presets: {', '.join(experiment.module.PRESETS) or 'none'}", "", "keys:"]
+    for key, field in fields(experiment.module.Config):
+        lines += [f"  {key} = {values[key]}", *_wrapped(doc_line(field), "      ")]
+    expected = [e for e in experiment.expected if e.applies(resolved.preset)]
+    lines += ["", "expected:"] if expected else []
+    for e in expected:
+        lines += [f"  {e.name}: {_bound(e.comparison.text)}{e.value:g} {e.unit}".rstrip()]
+        lines += _wrapped(f"{e.comparison.text}; {e.source}; {e.note}".rstrip("; "), "      ")
+    return safe("\n".join(lines))
+
+
+def results_text(rows: Sequence[Mapping[str, Any]], colour: bool = False) -> str:
+    """Return the table of ours against expected; a missed number says MISSED, in red if it may."""
+    from pushforward.report import format_value
+
+    cells = [("", "ours", "expected", "deviation", "")]
+    for row in rows:
+        expected = row["expected"]
+        wanted = "" if expected is None else f"{_bound(row['comparison'])}{expected:.6g}"
+        ours = f"{format_value(row['value'], row['error'])} {row['unit']}".rstrip()
+        verdict = "" if row["verdict"] == "none" else row["verdict"]
+        cells.append((row["name"], ours, wanted, row["deviation"], verdict))
+    lines = grid(cells).splitlines()
+    if colour:
+        lines = [f"{RED}{line}{RESET}" if line.endswith("MISSED") else line for line in lines]
+    sources = {str(row["name"]): str(row["source"]) for row in rows if row["source"]}
+    width = max(map(len, sources), default=0)
+    lines += [""] if sources else []
+    for name, source in sources.items():
+        lines += textwrap.wrap(
+            safe(f"{name.ljust(width)}  {source}"), 78, subsequent_indent=" " * (width + 2)
+        )
+    return "\n".join(lines)
+
+
+def outcome_text(outcome: Any, colour: bool) -> str:
+    """Return the table of a run and where its page is."""
+    note = f"{outcome.path} was finished before\n\n" if outcome.already else ""
+    page = outcome.report or f"none; pushforward report {outcome.path}"
+    return f"{note}{results_text(outcome.rows, colour)}\n\nreport: {safe(str(page))}"
+
+
+def _wrapped(text: str, indent: str = "    ") -> list[str]:
+    return textwrap.wrap(text, 78, initial_indent=indent, subsequent_indent=indent)
+
+
+def _bound(comparison: Any) -> str:
+    return {"at least": ">= ", "at most": "<= "}.get(str(comparison), "")
