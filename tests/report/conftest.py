@@ -30,10 +30,12 @@ learning_rate = 3e-3
 """
 ENVIRONMENT = [
     {
-        "start": "2026-01-05T10:12:13+00:00",
-        "command": "pushforward run nets-gmm40 preset=laptop fit.steps=2000",
-        "versions": {"python": "3.11.9", "jax": "0.10.2", "pushforward": "0.1.0"},
-        "devices": [{"kind": "cpu", "count": 1}],
+        "started": "2026-01-05T10:12:13+00:00",
+        "command": ["pushforward", "run", "nets-gmm40", "preset=laptop", "fit.steps=2000"],
+        "python": "3.11.9",
+        "versions": {"pushforward": "0.1.0", "jax": "0.10.2"},
+        "devices": {"kind": "cpu", "platform": "cpu", "count": 1, "processes": 1},
+        "git": {"commit": "27b901e4c0ffee", "dirty": True},
         "cores": 2,
         "memory": "8.3 GB",
         "dtype": "float32",
@@ -46,7 +48,8 @@ SUMMARY = {
             "error": None,
             "expected": 0.9,
             "source": "goal",
-            "deviation": 0.0083,
+            "deviation": "+0.0083",
+            "comparison": "at least",
             "verdict": "within",
             "unit": "",
             "note": "Transport, 100 steps, 2,000 walkers",
@@ -56,7 +59,8 @@ SUMMARY = {
             "error": 0.0071,
             "expected": 0.0,
             "source": "exact",
-            "deviation": 0.17,
+            "deviation": "+0.2 sigma",
+            "comparison": "within 4 sigma",
             "verdict": "within",
             "note": "4 populations of 500",
         },
@@ -205,7 +209,7 @@ def write_metrics(folder: Path, steps: int = 2000, every: int = 4) -> None:
 def finished_run(path: Path) -> Path:
     path.mkdir(parents=True)
     (path / "config.toml").write_text(CONFIG)
-    (path / "env.json").write_text(json.dumps(ENVIRONMENT))
+    (path / "env.json").write_text(json.dumps({"starts": ENVIRONMENT, "format": 1}))
     (path / "summary.json").write_text(json.dumps(SUMMARY))
     status = {"state": "finished", "step": 2000, "total": 2000, "restarts": 1}
     (path / "status.json").write_text(json.dumps(status))

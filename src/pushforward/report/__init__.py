@@ -16,8 +16,8 @@ from .figures import mode_histogram as mode_histogram
 from .figures import training_curves as training_curves
 from .figures import weights_histogram as weights_histogram
 from .live import LiveReport as LiveReport
-from .numbers import format_count as format_count
-from .numbers import format_seconds as format_seconds
-from .numbers import format_value as format_value
+from .notation import format_count as format_count
+from .notation import format_seconds as format_seconds
+from .notation import format_value as format_value
 from .page import write_report as write_report
 from .style import captioned as captioned

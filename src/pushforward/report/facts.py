@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .numbers import number
+from .notation import number
 
 LONGEST_TEXT = 4_000
 LONGEST_FILE = 8_000_000
@@ -85,8 +85,11 @@ def read_facts(path: Path) -> Facts:
         config = {}
         problems.append(f"config.toml is not readable: {clean(str(error))}")
     starts = read_json(path / "env.json", problems)
-    starts = starts if isinstance(starts, list) else [starts]
-    stages = [read_stage(folder) for folder in _folders(path / "stages")]
+    starts = starts.get("starts", starts) if isinstance(starts, dict) else starts
+    folders = _folders(path / "stages")
+    if not folders and (path / "metrics.jsonl").exists():
+        folders = [path]  # a library call with folder=PATH leaves one bare stage
+    stages = [read_stage(folder) for folder in folders]
     for stage in stages:
         if stage.damaged:
             problems.append(f"stage {stage.name}: {stage.damaged} unreadable metric lines left out")
@@ -94,7 +97,7 @@ def read_facts(path: Path) -> Facts:
         path=path,
         config=config,
         config_text=clean(config_text),
-        starts=[start for start in map(mapping, starts) if start],
+        starts=[start for start in map(mapping, listing(starts)) if start],
         status=mapping(read_json(path / "status.json", problems)),
         summary=mapping(read_json(path / "summary.json", problems)),
         captions=mapping(read_json(path / "figures" / "captions.json", problems)),
@@ -115,7 +118,7 @@ def read_stage(folder: Path) -> Stage:
             torn = True
             continue
         newest, torn = mapping(cleaned(row)), False
-        stage.skipped += number(newest.get("skipped")) or 0.0
+        stage.skipped = max(stage.skipped, number(newest.get("skipped")) or 0.0)
         if count % stride == 0:
             stage.rows.append(newest)
             if len(stage.rows) == 2 * MOST_ROWS:
@@ -126,6 +129,7 @@ def read_stage(folder: Path) -> Stage:
     stage.damaged -= torn and stage.damaged > 0  # a torn last line is how a killed run ends
     if inside(folder, folder / "done.json"):
         stage.done = mapping(read_json(folder / "done.json", []))
+        stage.skipped = number(stage.done.get("skipped")) or stage.skipped
     return stage
 
 
@@ -148,7 +152,10 @@ def read_json(path: Path, problems: list[str]) -> Any:
     if value is None:
         problems.append(f"{path.name} is torn or not JSON")
         return {}
-    return cleaned(value)
+    value = cleaned(value)
+    if isinstance(value, dict):
+        value.pop("format", None)  # the number of the file's format is not for readers
+    return value
 
 
 def inside(folder: Path, path: Path) -> bool:
@@ -219,16 +226,15 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """Return the stages, oldest first (a run makes them in order), else by name."""
+    """Return the folders of the stages, in the order in which the run made them."""
     try:
         folders = [p for p in path.iterdir() if p.is_dir() and not p.is_symlink()]
-        return sorted(folders, key=lambda p: (_born(p), p.name))
+        return sorted(folders, key=lambda p: (_place(p), p.name))
     except OSError:
         return []
 
 
-def _born(folder: Path) -> float:
-    try:
-        return (folder / "metrics.jsonl").stat().st_mtime
-    except OSError:
-        return float("inf")
+def _place(folder: Path) -> float:
+    card = mapping(read_json(folder / "stage.json", []))
+    place = number(card.get("index"))
+    return 0.0 if place is None or place != place else place

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .numbers import number
+from .notation import number
 from .style import BLACK, FULL, GREY, HALF, RED, captioned, line_styles, markers, panels, styled
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def training_curves(
         Which scalars to draw, one panel each. A row of `<name>_ema` is drawn beside its name.
     """
     figure, axes = panels(1, len(names), width=HALF if len(names) == 1 else FULL, height=3.0)
+    has_bad = False
     for axis, name in zip(axes[0], names, strict=True):
         step, value = _series(metrics, name)
         finite = np.isfinite(value)
@@ -55,13 +56,15 @@ def training_curves(
             axis.plot(ema_step, ema, color=RED, label="EMA")
             axis.legend()
         if (bad := step[~finite]).size:
+            has_bad = True
             axis.plot(bad, np.full(bad.size, 0.97), "x", color=RED, transform=_along_x(axis))
         if _spans(value[finite], 20):
             axis.set_yscale("log")
         axis.set_xlabel("training step $i$")
         # a metric's name comes from a file: it is text, never a formula
-        axis.set_ylabel(SYMBOLS.get(name, name), parse_math=name in SYMBOLS)
+        axis.set_ylabel(SYMBOLS.get(name, name[:40]), parse_math=name in SYMBOLS)
     text = "Faint: every recorded row. Full: running mean over a fiftieth of the run."
+    text += " Crosses: not finite." if has_bad else ""
     return captioned(figure, "Training", text if caption is None else caption)
 
 
@@ -136,9 +139,14 @@ def weights_histogram(
         )
     axes[0, 0].axvline(0, color=BLACK, lw=0.9, zorder=0)
     axes[0, 0].set(xlabel=r"$\log w - \log \overline{w}$", ylabel="fraction of walkers")
-    axes[0, 0].set_ylim(0, axes[0, 0].get_ylim()[1] * (1.05 + 0.11 * len(shifted)))
+    most = max((a.size for a in shifted.values()), default=1)
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].set_ylim(0.5 / max(most, 1), 2.0 * 3.0 ** len(shifted))  # room for the legend
     axes[0, 0].legend(loc="upper left")
-    text = "Log-weights of the walkers; equal weights (ESS/n = 1) would be a spike at the line."
+    text = (
+        "Log-weights of the walkers on a logarithmic scale, which shows the tails; equal weights "
+        "(ESS/n = 1) would be a spike at the line."
+    )
     return captioned(figure, "Weights", text if caption is None else caption)
 
 

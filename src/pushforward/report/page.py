@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import markupsafe
 
-from pushforward._errors import NotARun, StorageError
+from pushforward._errors import NotARun
+from pushforward.formats.durable import write_bytes
 
-from .facts import Facts, Stage, clean, listing, read_facts, read_stage, text
-from .numbers import format_count, format_number, format_seconds, number
-from .pictures import LARGEST_PAGE, Picture, encode, fill, read_pictures, replace, save_figures
+from .facts import Facts, Stage, clean, listing, mapping, read_facts, read_stage, text
+from .notation import format_count, format_number, format_seconds, number
+from .pictures import LARGEST_PAGE, Picture, encode, fill, read_pictures, save_figures
 from .tables import as_tables, cell, flat_items, time_rows
 from .verdict import Verdict, judge, results
 
@@ -56,13 +57,10 @@ def write_report(
     path = Path(path)
     if not path.is_dir():
         raise NotARun(f"{path} is not a folder. Expected a run folder, e.g. runs/nets-gmm40")
-    try:
-        if figures:
-            save_figures(path, figures)
-        page = path / "report.html"
-        replace(page, render(read_facts(path)).encode("utf-8", errors="replace"))
-    except OSError as error:
-        raise StorageError(f"the report of {path} is not written: {error}") from error
+    if figures:
+        save_figures(path, figures)
+    page = path / "report.html"
+    write_bytes(page, render(read_facts(path)).encode("utf-8", errors="replace"))
     return page
 
 
@@ -93,7 +91,7 @@ def render(facts: Facts, now: datetime.datetime | None = None) -> str:
         config=flat_items(facts.config),
         config_text="" if facts.config else text(facts.config_text),
         changed=_changed(facts),
-        starts=[flat_items(start) for start in reversed(facts.starts)][:20],
+        starts=[_environment(start) for start in reversed(facts.starts)][:20],
         command=_command(facts),
         again=_again(facts),
         references=text(facts.summary.get("references"), 20_000),
@@ -148,22 +146,29 @@ def curve_names(stage: Stage) -> list[str]:
 def _facts_line(facts: Facts) -> list[str]:
     """Device, precision and versions of the newest start, as far as the file names them."""
     start = facts.starts[-1] if facts.starts else {}
-    versions = start.get("versions")
-    version = versions if isinstance(versions, dict) else start
+    version = mapping(start.get("versions"))
     words = [_date(start.get("start") or start.get("started") or start.get("utc"))]
     words += [_device(device) for device in listing(start.get("devices"))[:4]]
     words += [f"{cell(start['cores'])} cores"] if start.get("cores") else []
     words += [text(start.get("dtype"), 40)]
     for name in ("pushforward", "jax", "python"):
-        words += [f"{name} {text(version[name], 30)}"] if version.get(name) else []
+        found = version.get(name) or start.get(name)
+        words += [f"{name} {text(found, 30)}"] if found else []
+    if commit := text(mapping(start.get("git")).get("commit"), 10):
+        words.append(f"commit {commit[:7]}{'+' if mapping(start['git']).get('dirty') else ''}")
     if "seed" in facts.config:
         words.append(f"seed {cell(facts.config['seed'])}")
     return [word for word in words if word]
 
 
+def _environment(start: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return one start as keys and values, without the configuration shown above it."""
+    return flat_items({k: v for k, v in start.items() if not k.startswith("config")})
+
+
 def _date(value: Any) -> str:
     try:
-        return f"{datetime.datetime.fromisoformat(value):%d %B %Y, %H:%M}"
+        return f"{datetime.datetime.fromisoformat(value):%d %B %Y, %H:%M}".lstrip("0")
     except (TypeError, ValueError):
         return text(value, 40)
 

@@ -8,7 +8,6 @@ that cannot be drawn or read leaves the reason in its place: no figure ends a lo
 import base64
 import io
 import json
-import os
 import re
 import struct
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushforward._errors import InputError
+from pushforward.formats.durable import storage_error, write_bytes
 
 from .facts import Facts, clean, inside, mapping, text
 from .style import look
@@ -66,7 +66,10 @@ def encode(figure: "Figure") -> tuple[str, bytes]:
 def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> None:
     """Save figures into `path/figures/` with their captions; an exception is saved as a reason."""
     folder = path / "figures"
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
     kept: dict[str, Any] = mapping(_read(folder / "captions.json"))
     fresh: dict[str, Any] = {}
     for name, figure in figures.items():
@@ -90,9 +93,9 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
         except Exception as error:  # a picture must not end a run that has its results
             fresh[name] = note | {"error": f"{type(error).__name__}: {error}"}
             continue
-        replace(folder / f"{name}.{suffix}", content)
+        write_bytes(folder / f"{name}.{suffix}", content)
         fresh[f"{name}.{suffix}"] = note
-    replace(folder / "captions.json", json.dumps(fresh | kept, indent=1).encode())
+    write_bytes(folder / "captions.json", json.dumps(fresh | kept, indent=1).encode())
 
 
 def read_pictures(facts: Facts, room: int = LARGEST_PAGE) -> list[Picture]:
@@ -146,19 +149,6 @@ def fill(picture: Picture, suffix: str, content: bytes) -> int:
     kind = "image/svg+xml" if suffix == "svg" else "image/png"
     picture.source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return len(picture.source)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

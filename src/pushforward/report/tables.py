@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .facts import mapping, text
-from .numbers import DASH, format_count, format_number, format_seconds, number
+from .notation import DASH, format_count, format_number, format_seconds, number
 
 MOST_ROWS = 300
 

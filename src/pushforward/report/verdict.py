@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pushforward.runs.lock import is_held
+
 from .facts import Facts, listing, mapping, text
-from .numbers import DASH, format_count, format_number, format_seconds, format_value, number
+from .notation import DASH, format_count, format_number, format_seconds, format_value, number
 
 ALIVE = ("created", "compiling", "running", "saving")
+BOUNDS = {"at least": "≥ ", "at most": "≤ "}
 SILENCE = 60.0  # seconds without a heartbeat after which a run counts as dead
 # The first group that matches ranks a warning: what matters most to trust stands first.
 SEVERITY = (
@@ -28,6 +31,7 @@ class Row:
     expected: str
     source: str
     deviation: str
+    comparison: str
     verdict: str
     unit: str
     note: str
@@ -58,7 +62,8 @@ def judge(facts: Facts, rows: list[Row], now: datetime.datetime) -> Verdict:
     status = facts.status
     state = text(status.get("state"), 40) or ("empty" if facts.is_empty else "unknown")
     silent = seconds_since(status.get("heartbeat"), now)
-    if state in ALIVE and silent is not None and silent > SILENCE:
+    quiet = silent is not None and silent > SILENCE
+    if state in ALIVE and quiet and not is_held(facts.path):
         state = "dead"
     step = number(status.get("step"))
     verdict = Verdict(
@@ -101,6 +106,8 @@ def total_seconds(facts: Facts) -> float | None:
 def _row(name: str, entry: Any) -> Row:
     entry = entry if isinstance(entry, dict) else {"value": entry}
     value, error, expected = entry.get("value"), entry.get("error"), entry.get("expected")
+    comparison = text(entry.get("comparison"), 60)
+    bound = BOUNDS.get(comparison, "")
     if isinstance(expected, dict):
         expected_text = format_value(expected.get("value"), expected.get("error"))
     else:
@@ -109,9 +116,10 @@ def _row(name: str, entry: Any) -> Row:
     return Row(
         name=name,
         ours=_short(value if not number_like(value) else format_value(value, error)),
-        expected=_short(expected_text),
+        expected=_short(expected_text if expected is None else bound + expected_text),
         source=text(entry.get("source"), 300) or DASH,
         deviation=_deviation(entry, number(value), number(error), number(expected)),
+        comparison="" if bound else comparison,
         verdict=verdict if verdict in ("within", "MISSED") else "none",
         unit=text(entry.get("unit"), 60),
         note=text(entry.get("note"), 600),
@@ -124,14 +132,14 @@ def number_like(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return text(value, 200) or DASH
+    return text(value, 60) or DASH
 
 
 def _deviation(entry: dict[str, Any], v: float | None, e: float | None, x: float | None) -> str:
     """Deviation in standard errors if there is one, else the plain difference."""
     given = entry.get("deviation")
     if isinstance(given, str) and number(given) is None:
-        return text(given, 80) or DASH
+        return text(given, 80).replace("sigma", "σ") or DASH
     scored = e is not None and math.isfinite(e) and e > 0
     if (amount := number(given)) is None:
         if v is None or x is None:
@@ -166,7 +174,8 @@ def _sentence(state: str, facts: Facts, rows: list[Row], silent: float | None) -
                 parts.append("finished")
             return _sentence_of(parts)
         case "failed":
-            return f"Failed at {where}: what is known up to there is below."
+            lines = text(status.get("error")).strip().splitlines()
+            return f"Failed at {where}" + (f": {text(lines[0], 160)}" if lines else ".")
         case "dead":
             return f"Dead at {where}: no sign of life for {format_seconds(silent)}. Go on: {again}"
         case "preempted":

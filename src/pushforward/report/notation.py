@@ -6,6 +6,7 @@ because a report must be written even when its numbers went wrong.
 """
 
 import math
+import numbers
 from decimal import Decimal
 from typing import Any
 
@@ -67,21 +68,23 @@ def format_number(value: Any) -> str:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and abs(value) < 10**15:
-        return str(value)
+    if isinstance(value, numbers.Integral) and abs(int(value)) < 10**15:
+        return str(int(value))
     v = number(value)
     if v is None:
-        return str(value) if not isinstance(value, int) else "a huge integer"
+        return "a huge integer" if isinstance(value, int) else str(value)
     if isinstance(value, str) and math.isfinite(v):
         return value
     return _tidy(f"{v:.6g}")
 
 
 def format_count(value: Any) -> str:
-    """Write a count with narrow spaces between thousands: `300 000`."""
+    """Write a count, from 10 000 on with narrow spaces between thousands: `300 000`."""
     v = number(value)
     if v is None or not math.isfinite(v) or v != int(v) or abs(v) >= 1e15:
         return format_number(value)
+    if abs(v) < 10_000:
+        return str(int(v))
     return f"{int(v):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
