@@ -282,7 +282,7 @@ def _run(
     warned = [f"bit-identity is not promised: {note}" for note in notes]
     rows: list[dict[str, Any]] = []
     try:
-        with _collected_warnings(folder, warned):
+        with _collected_warnings(folder, warned), _closed(folder.watchers):
             found = experiment.module.run(
                 resolved.config, folder, key=root_key(resolved.config.seed)
             )
@@ -296,6 +296,7 @@ def _run(
         _record_failure(experiment, folder, error, warned, time.perf_counter() - start)
         raise
     finally:
+        signals.uninstall()
         folder.close()
 
 
@@ -356,6 +357,17 @@ def _collected_warnings(folder: Any, warned: list[str]) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def _closed(watchers: Sequence[Any]) -> Iterator[None]:
+    """Close the watchers at the end, whatever it is: we made them."""
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            with suppress(Exception):
+                watcher.close()
 
 
 def _entry(text: str, config: Config) -> dict[str, Any]:

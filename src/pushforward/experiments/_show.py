@@ -53,7 +53,7 @@ def show_text(experiment: Any, resolved: Any) -> str:
     lines += (experiment.module.__doc__ or "").strip().splitlines()
     lines += ["", f"presets: {', '.join(experiment.module.PRESETS) or 'none'}", "", "keys:"]
     for key, field in fields(experiment.module.Config):
-        lines += [f"  {key} = {values[key]}", *_wrapped(doc_line(field), "      ")]
+        lines += [f"  {key} = {_plain(values[key])}", *_wrapped(doc_line(field), "      ")]
     expected = [e for e in experiment.expected if e.applies(resolved.preset)]
     lines += ["", "expected:"] if expected else []
     for e in expected:
@@ -95,6 +95,10 @@ def outcome_text(outcome: Any, colour: bool) -> str:
 
 def _wrapped(text: str, indent: str = "    ") -> list[str]:
     return textwrap.wrap(text, 78, initial_indent=indent, subsequent_indent=indent)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bound(comparison: Any) -> str:
