@@ -55,7 +55,7 @@ def test_value(value, error, text):
 
 
 def test_brackets_read_back():
-    """Value and error, read from the text again, agree to half of the last digit shown."""
+    """Value and error, read from the text again, are right to half of the error's last digit."""
     random = np.random.RandomState(0)
     for _ in range(2000):
         value = random.standard_normal() * 10.0 ** random.uniform(-9, 9)
@@ -67,8 +67,8 @@ def test_brackets_read_back():
         unit = scale * 10.0**-decimals
         found = float(bracket) * (scale if "." in bracket else unit)
         assert math.isclose(found, error, rel_tol=0.051)
-        step = max(unit, 10.0 ** (math.floor(math.log10(error)) - 1))
-        assert abs(float(shown) * scale - value) <= 0.5001 * step * 10
+        last = 10.0 ** (int(f"{error:.1e}".split("e")[1]) - 1)
+        assert abs(float(shown) * scale - value) <= 0.5 * last + 1e-14 * abs(value)
 
 
 def test_count_and_seconds():
