@@ -1,0 +1,268 @@
+import math
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from pushforward._errors import ChainTooShort, FrozenObservable, InputError, NonFinite
+from pushforward.estimators import (
+    Estimate,
+    autocovariance,
+    count_events,
+    derived,
+    gamma_method,
+)
+from pushforward.estimators.autocorrelation import bracket
+
+
+def ar1(a, shape, seed=0):
+    """Stationary AR(1) of unit variance: tau = (1 + a) / (2 (1 - a)), mean 0."""
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    noise[..., 1:] *= math.sqrt(1 - a * a)
+    return lfilter([1.0], [1.0, -a], noise, axis=-1)
+
+
+def ar1_tau(a):
+    return (1 + a) / (2 * (1 - a))
+
+
+def textbook(chains, S):
+    """The formulas of the docstring, sum by sum."""
+    C, draws = chains.shape
+    n = C * draws
+    d = chains - chains.mean()
+
+    def gamma(t):
+        return sum(d[c, i] * d[c, i + t] for c in range(C) for i in range(draws - t)) / (
+            C * (draws - t)
+        )
+
+    g0, tau, W = gamma(0), 0.5, 0
+    while True:
+        W += 1
+        tau += gamma(W) / g0
+        slow = S / math.log((2 * tau + 1) / (2 * tau - 1)) if tau > 0.5 else 1e-9
+        if math.exp(-W / slow) - slow / math.sqrt(W * n) < 0:
+            break
+    tau = max(tau, 0.5)
+    error = math.sqrt(2 * tau * g0 / n * (1 + (2 * W + 1) / n))
+    return Estimate(d.mean(), error, tau, tau * math.sqrt(4 * (W + 0.5 - tau) / n), W, n)
+
+
+@pytest.mark.filterwarnings("ignore:.*fewer than 50")
+@pytest.mark.parametrize("S", [1.5, 2.0])
+@pytest.mark.parametrize(("a", "shape"), [(0.0, (1, 150)), (0.6, (3, 100)), (-0.5, (2, 90))])
+def test_equal_to_the_textbook(a, shape, S):
+    chains = ar1(a, shape, seed=3) + 7
+    got, expected = gamma_method(chains, S=S), textbook(chains, S)
+    assert got.mean == pytest.approx(chains.mean(), rel=1e-14)
+    assert got.window == expected.window
+    assert got.n == expected.n
+    np.testing.assert_allclose(got[1:4], expected[1:4], rtol=1e-11)
+
+
+def test_autocovariance_by_hand():
+    series = np.array([[1.0, 2.0, 4.0], [0.0, 3.0, 2.0]])
+    d = series - 2
+    expected = [
+        (d**2).sum() / 6,
+        (d[:, :2] * d[:, 1:]).sum() / 4,
+        (d[:, 0] * d[:, 2]).sum() / 2,
+    ]
+    np.testing.assert_allclose(autocovariance(series), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("a", [0.5, 0.9, 0.99])
+def test_ar1_time_and_coverage(a):
+    """60 series of 2e5: mean of tau/exact 1 ± .02, 1-sigma coverage of both errors .55 to .85."""
+    estimates = [gamma_method(ar1(a, 200_000, seed)) for seed in range(60)]
+    tau = np.array([e.tau_int for e in estimates])
+    error = np.array([e.tau_int_error for e in estimates])
+    assert abs(tau.mean() / ar1_tau(a) - 1) < 0.02
+    assert 0.55 < np.mean(np.abs(tau - ar1_tau(a)) < error) < 0.85
+
+    mean = np.array([e.mean for e in estimates])
+    bar = np.array([e.error for e in estimates])
+    assert 0.55 < np.mean(np.abs(mean) < bar) < 0.85
+    exact = math.sqrt(2 * ar1_tau(a) / 200_000)
+    assert bar.mean() == pytest.approx(exact, rel=0.02)
+    # Broken twin: the error bar without tau.
+    naive = np.array([ar1(a, 200_000, seed).std() for seed in range(60)]) / math.sqrt(200_000)
+    assert not 0.55 < np.mean(np.abs(mean) < naive) < 0.85
+
+
+def test_many_chains_equal_one_long_one():
+    a = 0.9
+    split = gamma_method(ar1(a, (64, 2000), 1))
+    assert split.n == 128_000
+    assert split.tau_int == pytest.approx(ar1_tau(a), abs=4 * split.tau_int_error)
+    assert split.error == pytest.approx(math.sqrt(2 * ar1_tau(a) / 128_000), rel=0.05)
+    assert split.effective == pytest.approx(128_000 / (2 * split.tau_int))
+
+
+def test_chains_that_disagree_show_it():
+    """Twin: subtracting each chain's own mean would hide that the chains never met."""
+    chains = ar1(0.3, (4, 1000)) + 3.0 * np.arange(4)[:, None]
+    with pytest.raises(ChainTooShort):
+        gamma_method(chains)
+    own = chains - chains.mean(1, keepdims=True)
+    assert gamma_method(own).tau_int < 2
+
+
+def test_anticorrelated_draws_never_beat_independent_ones():
+    estimate = gamma_method(ar1(-0.9, 10_000))
+    assert estimate.tau_int == 0.5
+    assert estimate.error == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize(("chains", "refused"), [(1, 0.65), (4, 0.9), (32, 1.0)])
+def test_five_autocorrelation_times_refuse(chains, refused):
+    tau = 100
+    a = (2 * tau - 1) / (2 * tau + 1)
+    raised = warned = 0
+    for seed in range(40):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                gamma_method(ar1(a, (chains, 5 * tau), seed))
+                warned += bool(caught)
+            except ChainTooShort as error:
+                raised += 1
+                assert "500 draws" in str(error)
+    assert raised >= refused * 40
+    assert raised + warned == 40
+
+
+def test_twenty_warn_and_two_hundred_are_silent():
+    a = 0.9  # tau = 9.5
+    with pytest.warns(UserWarning, match=r"plaq: chains of 200 draws with tau_int = .* last"):
+        gamma_method(ar1(a, (64, 200)), name="plaq")
+    gamma_method(ar1(a, (64, 2000)))
+
+
+def test_frozen():
+    with pytest.raises(FrozenObservable, match="0 events in 100 trajectories"):
+        gamma_method(np.zeros(100))
+    # 64 chains frozen at different charges: the series varies, no chain does.
+    charges = np.repeat(np.arange(64)[:, None] % 5, 50, axis=1)
+    with pytest.raises(FrozenObservable, match=r"Q never changed.*0 events in 3200.*64 chains"):
+        gamma_method(charges, name="Q")
+    mixed = ar1(0.5, (8, 4000))
+    mixed[3] = 0.1
+    with pytest.warns(UserWarning, match="1 of 8 chains never changed"):
+        gamma_method(mixed)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite(bad):
+    series = ar1(0.5, (3, 100))
+    series[2, 17] = bad
+    with pytest.raises(NonFinite, match="chain 2, draw 17"):
+        gamma_method(series)
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        (np.ones(9, complex), "real and imaginary"),
+        (np.zeros((2, 3, 4)), r"\(2, 3, 4\)"),
+        (np.zeros((0,)), r"\(0,\)"),
+        (np.array(["a", "b"]), "dtype"),
+        (3.0, r"\(\)"),
+    ],
+)
+def test_bad_series(series, message):
+    with pytest.raises(InputError, match=message):
+        gamma_method(series)
+    with pytest.raises(InputError, match="S is"):
+        gamma_method(np.arange(100.0), S=0.0)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 9])
+def test_a_handful_of_draws(draws):
+    with pytest.raises((ChainTooShort, FrozenObservable)):
+        gamma_method(np.arange(float(draws)))
+    with pytest.raises(ChainTooShort):
+        gamma_method(np.arange(float(2 * draws)).reshape(2, -1).repeat(2, 1)[:, : max(draws, 2)])
+
+
+def test_integers_booleans_and_jax_arrays():
+    flips = np.random.default_rng(0).random(4000) < 0.3
+    expected = gamma_method(flips.astype(float))
+    assert gamma_method(flips) == expected
+    assert gamma_method(flips.astype(int)) == expected
+    assert gamma_method(jnp.asarray(flips)) == expected
+
+
+def test_derived_of_one_series_is_linear():
+    x = ar1(0.8, (4, 5000)) + 2
+    plain, doubled = gamma_method(x), derived(lambda m: 3 * m + 1, x)
+    assert doubled.mean == pytest.approx(3 * plain.mean + 1, rel=1e-14)
+    assert doubled.error == pytest.approx(3 * plain.error, rel=1e-12)
+    assert doubled.tau_int == pytest.approx(plain.tau_int, rel=1e-12)
+
+
+def test_derived_ratio_knows_the_correlation():
+    """x and y = 2x + noise: the ratio of means is far better known than either."""
+    ratios, errors = [], []
+    for seed in range(200):
+        x = ar1(0.8, (2, 2000), seed) + 5
+        y = 2 * x + 0.1 * ar1(0.5, (2, 2000), seed + 1000)
+        estimate = derived(lambda a, b: b / a, x, y)
+        ratios.append(estimate.mean)
+        errors.append(estimate.error)
+    pulls = (np.array(ratios) - 2) / errors
+    assert pulls.std() == pytest.approx(1, abs=0.2)
+    assert abs(pulls.mean()) < 4 / math.sqrt(200)
+    # Broken twin: errors added as if independent.
+    ex, ey = gamma_method(x).error / 5, gamma_method(y).error / 10
+    assert 2 * math.hypot(ex, ey) > 5 * np.mean(errors)
+
+
+def test_derived_refuses():
+    x = ar1(0.5, 1000)
+    with pytest.raises(InputError, match="equal ones"):
+        derived(lambda a, b: a * b, x, x[:-1])
+    with pytest.raises(NonFinite, match="gradient"):
+        derived(lambda a: jnp.log(a), x - x.mean() - 1)
+
+
+def test_events():
+    charge = np.array([[0.02, 0.98, 1.01, -0.03], [2.0, 2.1, 1.9, 2.0]])
+    events = count_events(charge)
+    assert events == (2, 8, 1, 2)
+    assert str(events) == "2 events in 8 trajectories (1 of 2 chains never moved)"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.697742, 0.00012, "0.69774(12)"),
+        (0.697742, 0.0000996, "0.69774(10)"),
+        (-12.3456, 0.5, "-12.35(50)"),
+        (1234.6, 25.0, "1235(25)"),
+        (12345.0, 1300.0, "12345(1300)"),
+        (1.0, 0.0, "1 ± 0"),
+        (1.0, math.inf, "1 ± inf"),
+    ],
+)
+def test_bracket(value, error, text):
+    assert bracket(value, error) == text
+
+
+def test_prints_like_a_paper():
+    estimate = Estimate(0.69774, 0.00012, 2.71, 0.11, 9, 1000)
+    assert str(estimate) == "0.69774(12), tau 2.71(11)"
+
+
+@pytest.mark.parametrize("a", [0.5, 0.9])
+def test_equal_to_pyerrors(a):
+    pe = pytest.importorskip("pyerrors", reason="the reference implementation is an extra")
+    chains = ar1(a, (3, 4000), 11) + 1
+    ours = gamma_method(chains)
+    observable = pe.Obs(list(chains), ["e|r1", "e|r2", "e|r3"])
+    observable.gamma_method(S=2.0)
+    assert observable.e_windowsize["e"] == ours.window
+    assert observable.dvalue == pytest.approx(ours.error, rel=1e-10)
