@@ -8,12 +8,13 @@ there, and an error at garbage collection would look like success.
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pushforward._errors import DiskFull, StorageError
+from pushforward._errors import DiskFull, PushforwardError, StorageError
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -56,8 +57,10 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync(path.parent)
+    except PushforwardError:  # met while producing the bytes
+        raise
     except OSError as error:
-        raise error if isinstance(error, StorageError) else storage_error(error, path) from error
+        raise storage_error(error, path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -83,3 +86,9 @@ def append_bytes(path: Path, data: bytes) -> None:
                 raise
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed writer left half-written; only under the lock."""
+    for path in [*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"*/{TEMPORARY}*")]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -128,7 +128,10 @@ def _as(like: Any, value: Any) -> Any:
     if isinstance(like, np.generic):
         return value[()]
     if isinstance(like, jax.Array | jax.ShapeDtypeStruct) and isinstance(value, np.ndarray):
-        return jax.numpy.array(value)  # a copy: the result may be donated
+        array = jax.numpy.array(value)  # a copy: the result may be donated
+        if array.dtype != value.dtype:
+            raise InputError(f"JAX cannot hold {value.dtype} now: set jax_enable_x64")
+        return array
     return np.array(value) if isinstance(like, np.ndarray) else value
 
 

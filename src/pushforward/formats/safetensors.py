@@ -28,6 +28,7 @@ from safetensors.numpy import save as _serialise
 
 from pushforward._errors import InputError, MissingData, StorageError
 from pushforward.formats.durable import write_bytes
+from pushforward.formats.strict_json import loads
 
 _NATIVE = {
     **{"BOOL": "bool", "F64": "float64", "F32": "float32", "F16": "float16", "C64": "complex64"},
@@ -43,7 +44,7 @@ _NARROW = {
     )
 }
 _PYTHON = {"bool": bool, "int": np.int64, "float": np.float64, "complex": np.complex128}
-_KEYS = ("threefry2x32", "rbg", "unsafe_rbg")
+_KEYS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}  # length of the key data
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ def from_bytes(data: bytes, where: str) -> tuple[dict[str, Packed], dict[str, st
     try:
         tensors = deserialize(data)
         metadata = _header(data).get("__metadata__", {})
-        dtypes = json.loads(metadata.get("dtypes", "{}"))
+        dtypes = loads(metadata.get("dtypes", "{}"))
         return {name: _view(spec, dtypes.get(name)) for name, spec in tensors}, metadata
-    except (SafetensorError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise StorageError(f"{where} is not a whole safetensors file: {error}") from error
 
 
@@ -200,7 +201,7 @@ def _consistent(packed: Packed) -> bool:
     if dtype in _NARROW:
         return stored == f"uint{8 * _NARROW[dtype].itemsize}"
     if dtype.startswith("key<"):
-        return dtype[4:-1] in _KEYS and stored == "uint32" and packed.array.ndim > 0
+        return stored == "uint32" and packed.array.shape[-1:] == (_KEYS.get(dtype[4:-1], 0),)
     if dtype == "complex128":
         return stored == "float64" and pair
     if dtype.startswith("python."):

@@ -11,6 +11,7 @@ import os
 import platform
 import stat
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 LARGEST = 2 * 2**30  # bytes; the least recently used entries go first
@@ -57,10 +58,9 @@ def _default() -> Path:
 
 def _key() -> str:
     import jax
-    import jaxlib
 
     digest = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:12]
-    return f"{jax.__version__}-{jaxlib.__version__}-{jax.default_backend()}-{digest}"
+    return f"{jax.__version__}-{version('jaxlib')}-{jax.default_backend()}-{digest}"
 
 
 def _cpu_flags() -> str:

@@ -6,7 +6,6 @@ lost by waiting: a resumed run goes back to its last checkpoint, and drops what 
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +35,15 @@ class Draws:
         self._index = Lines(folder / "index.jsonl")
         self._pending: list[Arrays] = []
         self._start = 0  # global index of the first pending row
+        self._kind: dict[str, Any] | None = None  # names, shapes and types of a row
 
     def append(self, arrays: Mapping[str, Any], index_start: int) -> None:
         """Add rows whose first has the global index `index_start`."""
         rows = {name: np.array(value, order="C") for name, value in arrays.items()}
-        _check(rows, self._pending)
+        kind = _kind(rows)
+        if self._kind not in (None, kind):
+            raise InputError(f"draws changed within a stage: {self._kind} became {kind}")
+        self._kind = kind
         if self._pending and self._start + _count(self._pending) != index_start:
             self.flush()
         if not self._pending:
@@ -61,18 +64,17 @@ class Draws:
 
     def shards(self) -> int:
         """Return the number of shards on disk."""
-        return sum(1 for _ in self._index)
+        return len(_lines(self._index.path))
 
     def cut(self, shards: int) -> int:
         """Keep the first `shards` shards, forget the rest; return how many are left."""
         self._pending = []
-        lines = list(self._index)
-        size = sum(len(line) for line in _raw_lines(self._index.path)[:shards])
-        self._index.cut(size)
+        lines = _lines(self._index.path)[:shards]
+        self._index.cut(sum(len(line) for line in lines))
         for path in self.folder.glob("[0-9]*.safetensors"):
             if path.stem.isdecimal() and int(path.stem) >= shards:
                 path.unlink()
-        return min(len(lines), shards)
+        return len(lines)
 
     def sync(self) -> None:
         """Force the index to disk (shards are, once written)."""
@@ -81,8 +83,8 @@ class Draws:
     def __iter__(self) -> Iterator[Arrays]:
         """Yield the shards in order, each verified, each array in its true type."""
         self.flush()
-        for line in self._index:
-            yield {name: leaf.unpack() for name, leaf in self._read(line).items()}
+        for number, line in enumerate(self._index):
+            yield {name: leaf.unpack() for name, leaf in self._read(number, line).items()}
 
     def joined(self) -> Arrays:
         """Return all draws, joined along the leading axis."""
@@ -91,17 +93,17 @@ class Draws:
 
     def _write(self, rows: Arrays) -> None:
         self.folder.mkdir(exist_ok=True)
-        file = f"{self.shards():06d}.safetensors"
+        file = _file(self.shards())
         packed = {name: pack(name, value) for name, value in rows.items()}
         blob = to_bytes(packed, {"index_start": str(self._start)})
         write_bytes(self.folder / file, blob)
         line = {"file": file, "rows": _count([rows]), "index_start": self._start}
         self._index.append([line | {"sha256": hashlib.sha256(blob).hexdigest()}])
 
-    def _read(self, line: dict[str, Any]) -> dict[str, Packed]:
-        file = str(line.get("file"))
-        if not re.fullmatch(r"\d{6,}\.safetensors", file):
-            raise CheckpointDamaged(f"{self._index.path} names {file!r}, which is no shard")
+    def _read(self, number: int, line: dict[str, Any]) -> dict[str, Packed]:
+        file = _file(number)
+        if line.get("file") != file:
+            raise CheckpointDamaged(f"{self._index.path} names {line.get('file')!r}, not {file!r}")
         path = self.folder / file
         try:
             blob = path.read_bytes()
@@ -111,15 +113,20 @@ class Draws:
             raise CheckpointDamaged(f"{path} is damaged: its sha256 differs from the index")
         packed, metadata = from_bytes(blob, str(path))
         rows = {leaf.shape[0] for leaf in packed.values()}
-        if rows != {line.get("rows")} or metadata.get("index_start") != str(
-            line.get("index_start")
-        ):
+        start = str(line.get("index_start"))
+        if rows != {line.get("rows")} or metadata.get("index_start") != start:
             raise CheckpointDamaged(f"{self._index.path} does not describe {path}")
         return packed
 
 
-def _raw_lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+def _file(number: int) -> str:
+    return f"{number:06d}.safetensors"
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Return the whole lines of a file, unread."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [line + b"\n" for line in lines[:-1]]
 
 
 def _count(parts: list[Arrays]) -> int:
@@ -136,18 +143,12 @@ def _join(parts: list[Arrays]) -> Arrays:
     return {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
 
 
-def _check(rows: Arrays, pending: list[Arrays]) -> None:
-    """Refuse rows that do not share one leading axis, or differ from those before."""
-    lengths = {name: value.shape[:1] for name, value in rows.items()}
-    if len(set(lengths.values())) != 1 or () in lengths.values():
+def _kind(rows: Arrays) -> dict[str, Any]:
+    """Describe a row; refuse arrays that do not share one leading axis."""
+    lengths = {value.shape[:1] for value in rows.values()}
+    if len(lengths) != 1 or () in lengths:
         raise InputError(
             "draws need at least one array and one common leading axis (draws), got shapes "
             f"{ {name: value.shape for name, value in rows.items()} }"
         )
-    if not pending:
-        return
-    kinds = [
-        {k: (v.shape[1:], v.dtype.name) for k, v in part.items()} for part in (pending[0], rows)
-    ]
-    if kinds[0] != kinds[1]:
-        raise InputError(f"draws changed within a stage: {kinds[0]} became {kinds[1]}")
+    return {name: (value.shape[1:], value.dtype.name) for name, value in rows.items()}

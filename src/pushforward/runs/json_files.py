@@ -64,7 +64,8 @@ class Lines:
         """Append rows; all of them or none."""
         text = "".join(dumps(row) + "\n" for row in rows)
         if text:
-            self.cut(self.size()) if not self._whole else None
+            if not self._whole:
+                self.cut(self.size())
             append_bytes(self.path, text.encode())
 
     def size(self) -> int:

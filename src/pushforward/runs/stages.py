@@ -7,8 +7,6 @@ was never killed.
 """
 
 import os
-import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pushforward._errors import InputError, StorageError
-from pushforward.formats.durable import TEMPORARY
+from pushforward.formats.durable import remove_temporary
 from pushforward.runs.draws import Draws
 from pushforward.runs.json_files import Lines, read_document, write_document
 from pushforward.runs.lock import NAME, OWNER, Lock
@@ -244,21 +242,6 @@ def open_stage(
 def card(path: Path) -> dict[str, Any]:
     """Return the name and the place of a stage among its run's."""
     return read_document(path / _CARD) or {}
-
-
-def remove_temporary(folder: Path) -> None:
-    """Remove what a killed writer left half-written; only under the lock."""
-    for path in [*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"*/{TEMPORARY}*")]:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def require_name(name: str) -> None:
-    """Refuse names that would not be safe as a folder."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise InputError(
-            f"{name!r} cannot name a run or a stage; expected 1 to 64 letters, digits, '.', '_' "
-            "or '-', beginning with a letter or a digit"
-        )
 
 
 def _require_own(path: Path, name: str) -> None:
