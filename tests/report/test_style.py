@@ -58,6 +58,10 @@ def test_roles_keep_their_colour():
     assert together["exact"]["color"] == style.BLACK
     assert together["paper"] == {"color": style.GREY, "linestyle": style.DASHES[1]}
     assert together["geometric"]["color"] == style.BLUE
+    assert (
+        style.line_styles(["raised"])["raised"]["color"]
+        != style.line_styles(["AIS"])["AIS"]["color"]
+    )
 
 
 def test_labels_can_be_told_apart():

@@ -7,6 +7,7 @@ state is touched.
 """
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ BLUE, GREEN, ORANGE = "#0072B2", "#009E73", "#E69F00"
 RED, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
 BLACK, GREY = "#1a1d21", "#7a828e"
 
-# The first word found in a label decides; what has no role takes the colours left over.
+# The first role found in a label decides; what has no role takes the colours left over.
 ROLES = (
     ("exact", BLACK),
     ("paper", GREY),
@@ -100,5 +101,4 @@ def markers(styles: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _role(label: str) -> str | None:
-    words = label.lower()
-    return next((colour for role, colour in ROLES if role in words), None)
+    return next((colour for role, colour in ROLES if re.search(rf"\b{role}", label.lower())), None)
