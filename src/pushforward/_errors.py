@@ -102,9 +102,13 @@ class NotARun(PushforwardError):
 
 
 class Stopped(PushforwardError):
-    """Stopped on request (signal or time limit); everything is saved, run me again."""
+    """Stopped on request (signal or time limit); everything is saved, run me again.
+
+    `signal` is the number of the signal, SIGTERM for a time limit.
+    """
 
     exit_code = 75
+    signal: int | None = None
 
 
 def missing_extra(feature: str, package: str, extra: str) -> MissingExtra:

@@ -1,0 +1,50 @@
+"""A host feed behind the interface of a source: blocks of batches, one block ahead in a thread."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._typing import Count, PRNGKey, Scalar
+from ..sources import AbstractFeed, AbstractSource, NoInfo
+
+BLOCK_BYTES = 1 << 25
+_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+
+
+class Fed(AbstractSource):
+    """Serves the steps from `start` on out of a block in device memory (leading axis: steps)."""
+
+    block: PyTree
+    start: Count
+
+    def init(self, model: PyTree, *, key: PRNGKey) -> Count:
+        """Return the step counter."""
+        return jnp.zeros((), jnp.int32)
+
+    def draw(self, state: Count, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
+        """Return the batch of step `state`."""
+        batch = jax.tree.map(lambda leaf: leaf[state - self.start], self.block)
+        return batch, state + 1, NoInfo()
+
+
+class Blocks:
+    """Cuts a feed into blocks of equal shape and fetches the next one in the background."""
+
+    def __init__(self, feed: AbstractFeed, size: int):
+        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(feed.block(0, 1, size)))
+        self._feed, self._size = feed, size
+        self._num = max(1, min(256, BLOCK_BYTES // max(nbytes, 1)))
+        self._blocks: dict[int, Future] = {}
+
+    def at(self, i: int) -> tuple[Fed, int]:
+        """Return the source for step i and the step up to which it serves."""
+        first = i // self._num * self._num
+        for start in (first, first + self._num):
+            if start not in self._blocks:
+                job = _pool.submit(self._feed.block, start, self._num, self._size)
+                self._blocks[start] = job
+        self._blocks = {k: v for k, v in self._blocks.items() if k >= first}
+        block = jax.tree.map(jnp.asarray, self._blocks[first].result())
+        return Fed(block, jnp.asarray(first, jnp.int32)), first + self._num

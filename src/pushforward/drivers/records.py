@@ -1,0 +1,147 @@
+"""Records on the device: reduction rules, ring buffers of rows, streaming moments.
+
+Rows belong to absolute step numbers, so cutting a run differently changes no row. Reduction over
+particles or over an interval: floats by mean, integers by sum, booleans by any.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._tree import named_leaves
+from .._typing import Count, Scalar
+
+
+def reduce_particles(info: PyTree, axes: int | tuple[int, ...] = 0) -> PyTree:
+    """Reduce the particle axes of an info: floats by mean, integers by sum, booleans by any."""
+
+    def reduce(leaf):
+        if leaf.dtype == bool:
+            return jnp.any(leaf, axis=axes)
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return jnp.sum(leaf, axis=axes, dtype=leaf.dtype)
+        return jnp.mean(leaf, axis=axes)
+
+    return jax.tree.map(reduce, info)
+
+
+class Interval(eqx.Module):
+    """The open interval of a metric row: sums (floats, integers) and any (booleans) so far."""
+
+    totals: PyTree
+    count: Count
+
+    @classmethod
+    def like(cls, row: PyTree) -> "Interval":
+        """Return an empty interval for rows of this structure."""
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), row)
+        return cls(zeros, jnp.zeros((), jnp.int32))
+
+    def add(self, row: PyTree) -> "Interval":
+        """Return the interval with one more step."""
+
+        def plus(a, b):
+            return a | b if a.dtype == bool else a + b
+
+        return Interval(jax.tree.map(plus, self.totals, row), self.count + 1)
+
+    def row(self) -> PyTree:
+        """Return the reduced row."""
+        count = jnp.maximum(self.count, 1)
+
+        def close(x):
+            return x / count.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return jax.tree.map(close, self.totals)
+
+    def cleared(self, when: Scalar) -> "Interval":
+        """Return the interval, emptied where `when` is true."""
+        return jax.tree.map(lambda x: jnp.where(when, jnp.zeros_like(x), x), self)
+
+
+class Ring(eqx.Module):
+    """A preallocated buffer of rows; row n sits in slot n mod capacity."""
+
+    rows: PyTree
+    capacity: int = eqx.field(static=True)
+
+    @classmethod
+    def like(cls, row: PyTree, capacity: int) -> "Ring":
+        """Return an empty ring for rows of this structure."""
+        make = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
+        return cls(make, capacity)
+
+    def put(self, n: Count, row: PyTree, when: Scalar) -> "Ring":
+        """Return the ring with row n written where `when` is true."""
+        slot = n % self.capacity
+
+        def write(buffer, new):
+            return buffer.at[slot].set(jnp.where(when, new, buffer[slot]))
+
+        return Ring(jax.tree.map(write, self.rows, row), self.capacity)
+
+    def take(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """Return rows start..stop−1 as host arrays by name (row axis first)."""
+        slots = np.arange(start, stop) % self.capacity
+        return {row_name(n): np.asarray(leaf)[slots] for n, leaf in named_leaves(self.rows)}
+
+
+def capacity_for(row: PyTree, limit: int = 4096, budget: int = 1 << 28) -> int:
+    """Return how many rows fit: at most `limit`, at most `budget` bytes, at least one."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
+    return max(1, min(limit, budget // max(size, 1)))
+
+
+def row_name(path: str) -> str:
+    """Turn a leaf name into a column name: `['objective'].residual` -> `objective.residual`."""
+    return path.replace("['", ".").replace("']", "").lstrip(".")
+
+
+class Moments(eqx.Module):
+    """Streaming count, mean and M2 of large observables over chains and steps (Chan et al.)."""
+
+    count: Scalar
+    mean: PyTree
+    m2: PyTree
+
+    @classmethod
+    def like(cls, values: PyTree) -> "Moments":
+        """Return empty moments for per-chain values (leading axis chain)."""
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), values)
+        return cls(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def add(self, values: PyTree, when: Scalar) -> "Moments":
+        """Return the moments merged with one step's chains where `when` is true."""
+        new = jax.tree.leaves(values)
+        if not new:
+            return self
+        chains = new[0].shape[0]
+        total = self.count + chains
+
+        def merge(mean, m2, x):
+            share = (chains / total).astype(x.dtype)
+            here = jnp.mean(x, axis=0)
+            delta = here - mean
+            spread = jnp.sum((x - here[None]) ** 2, axis=0)
+            return mean + share * delta, m2 + spread + delta**2 * share * self.count.astype(x.dtype)
+
+        pairs = [
+            merge(*three)
+            for three in zip(jax.tree.leaves(self.mean), jax.tree.leaves(self.m2), new, strict=True)
+        ]
+        structure = jax.tree.structure(self.mean)
+        merged = Moments(
+            total,
+            jax.tree.unflatten(structure, [a for a, _ in pairs]),
+            jax.tree.unflatten(structure, [b for _, b in pairs]),
+        )
+        return jax.tree.map(lambda a, b: jnp.where(when, a, b), merged, self)
+
+
+def scalars(row: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Keep the scalar columns of one row, as Python numbers."""
+    return {name: value.item() for name, value in row.items() if np.ndim(value) == 0}

@@ -1,0 +1,166 @@
+"""`Samples`: what a simulation returns, and honest numbers read from it."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._errors import InputError
+from .._typing import PRNGKey, X
+from ..estimators import weights
+
+
+class Measured(NamedTuple):
+    """A value and its standard error (None where no honest one exists)."""
+
+    value: Any
+    error: Any
+
+    def __str__(self) -> str:
+        if self.error is None or np.ndim(self.value):
+            return f"{self.value}" + (f" ± {self.error}" if self.error is not None else "")
+        return f"{self.value:.6g} ± {self.error:.2g}"
+
+
+class Samples:
+    """Weighted particles after a simulation.
+
+    Attributes
+    ----------
+    x
+        Samples, particle axis first (after the axis of a stack).
+    log_weight
+        A, one a particle; zeros for kernels that carry no weight.
+    info
+        The reduced info of the last step by name.
+    record
+        Arrays by name, one row a time or step: t, ess, log_z, resampled, costs, observables.
+    draws
+        What `keep` asked for.
+    moments
+        Mean and standard deviation of large observables, by name.
+    """
+
+    def __init__(self, x: X, log_weight, *, record, draws, moments, weighted, populations, stacked):
+        self.x, self.log_weight = x, log_weight
+        self.record, self.draws, self.moments = record, draws, moments
+        self.info = {k[5:]: v[-1] for k, v in record.items() if k.startswith("info.") and len(v)}
+        self._weighted, self._populations, self._stacked = weighted, populations, stacked
+        self._resampled = bool(np.any(record.get("resampled", np.zeros(0))))
+
+    def __len__(self) -> int:
+        return self.log_weight.shape[-1]
+
+    def __repr__(self) -> str:
+        numbers = f", ess={self.ess}, log_z={self.log_z}" if self._weighted else ""
+        return f"Samples(n={len(self)}{numbers})"
+
+    @property
+    def ess(self):
+        """Effective sample size over n, in (0, 1]; an array for a stack."""
+        self._need_weights("ess")
+        return self._each(lambda a: float(weights.ess(a)))
+
+    @property
+    def log_z(self) -> Measured:
+        """Log of the normalising constant relative to the base, with its standard error.
+
+        Independent walkers: √((1/ESS − 1)/n). With resampling walkers depend on each other, and the
+        error is the spread of `populations` (None, with a warning, below four).
+        """
+        self._need_weights("log_z")
+        pairs = self._each(lambda a: np.array(self._log_z(a), dtype=object))
+        return Measured(*pairs) if not self._stacked else Measured(*np.stack(pairs).T.astype(float))
+
+    @property
+    def elbo(self):
+        """Mean A, a lower bound of log Z without resampling."""
+        self._need_weights("elbo")
+        return self._each(lambda a: float(weights.elbo(a)))
+
+    def mean(self, f=lambda x: x, *, force: bool = False) -> Measured:
+        """Return the weighted mean of f(x) and its standard error.
+
+        Raises
+        ------
+        WeightCollapse
+            Fewer than ten walkers carry the weight (unless `force`).
+        """
+        values = f
+        if callable(f):
+            values = jax.vmap(jax.vmap(f))(self.x) if self._stacked else jax.vmap(f)(self.x)
+
+        def one(values: PyTree, log_weight) -> Measured:
+            if not force:
+                weights.require_walkers(log_weight)
+            return Measured(*self._mean(values, log_weight))
+
+        if not self._stacked:
+            return one(values, self.log_weight)
+        members = range(self.log_weight.shape[0])
+        each = [one(jax.tree.map(lambda v: v[s], values), self.log_weight[s]) for s in members]
+        stack = [jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)]
+        return Measured(*stack)
+
+    def resample(self, num: int | None = None, *, key: PRNGKey) -> X:
+        """Return equally weighted samples: particles drawn in proportion to their weights."""
+        if self._stacked:
+            raise InputError("resample one member of a stack at a time: Samples of a single kernel")
+        num = len(self) if num is None else num
+        points = jax.random.categorical(key, self.log_weight, shape=(num,))
+        return jax.tree.map(lambda leaf: leaf[points], self.x)
+
+    def _mean(self, values: PyTree, log_weight):
+        if not (self._resampled and self._populations >= 4):
+            value, error = weights.mean(values, log_weight)
+            return value, None if self._resampled else error
+        each = [
+            weights.mean(jax.tree.map(lambda v: v[k], self._split(values)), part)[0]
+            for k, part in enumerate(self._split(log_weight))
+        ]
+        share = np.exp([float(weights.log_z(a)) for a in self._split(log_weight)])
+        share = share / share.sum()
+
+        def combine(*leaves):
+            stacked = np.stack([np.asarray(leaf, float) for leaf in leaves])
+            value = np.tensordot(share, stacked, axes=1)
+            distance = (share.reshape(-1, *(1,) * (stacked.ndim - 1)) * (stacked - value)) ** 2
+            scale = len(leaves) / (len(leaves) - 1)
+            return value, np.sqrt(scale * distance.sum(0))
+
+        pairs = jax.tree.map(combine, *each)
+        return jax.tree.transpose(jax.tree.structure(each[0]), jax.tree.structure((0, 0)), pairs)
+
+    def _log_z(self, log_weight) -> tuple[float, float | None]:
+        if not self._resampled:
+            return float(weights.log_z(log_weight)), float(weights.log_z_error(log_weight))
+        if self._populations < 4:
+            warnings.warn(
+                f"walkers were resampled in {self._populations} population(s): no honest error of "
+                "log Z; write simulate(..., populations=8)",
+                stacklevel=4,
+            )
+            return float(weights.log_z(log_weight)), None
+        value, error = weights.log_z_populations(self._split(log_weight))
+        return float(value), float(error)
+
+    def _split(self, tree: PyTree) -> PyTree:
+        def split(leaf):
+            return leaf.reshape(self._populations, -1, *leaf.shape[1:])
+
+        return jax.tree.map(split, tree)
+
+    def _each(self, f):
+        if not self._stacked:
+            return f(self.log_weight)
+        return np.stack([f(row) for row in self.log_weight])
+
+    def _need_weights(self, what: str) -> None:
+        if not self._weighted:
+            raise InputError(
+                f"this kernel carries no weight, so there is no {what}: put it behind one that does, "
+                "as in compose(Transport(path), HMC(path, step_size))"
+            )
+

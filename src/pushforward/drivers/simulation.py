@@ -1,0 +1,211 @@
+"""One step of all particles as a function of its carry: what runs inside a chunk of `simulate`.
+
+Particle axes are (n,), or (members, n) for a stack. The kernel sees one particle; here are the only
+vmaps. Keys: fold_in(fold_in(key, step), global index of the particle).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._typing import Array, Count, Flag, Float, Int, PRNGKey
+from ..dynamics import AbstractKernel, State
+from ..estimators import AbstractResampling, weights
+from ..estimators import reset as reset_weights
+from .keys import sample_keys, stream
+from .observe import SMALL, Keep, OfState, observed
+from .records import Moments, Ring, reduce_particles
+
+
+class SimCarry(eqx.Module):
+    """All that changes in a simulation."""
+
+    i: Count
+    state: State
+    moments: Moments
+    rows: Ring | None
+    draws: Ring | None
+    stop: Flag
+
+
+class SimStep(eqx.Module):
+    """One step; an argument of the chunk, nothing of it changes."""
+
+    stacked: AbstractKernel | None
+    shared: AbstractKernel
+    times: Float[Array, " n"] | None
+    warm_up: Count
+    index: Int[Array, "..."]
+    key: PRNGKey
+    resample: AbstractResampling | None
+    observe: Callable | OfState | None
+    keep: Keep | None
+    populations: int = eqx.field(static=True)
+    lanes: int | None = eqx.field(static=True)
+
+    def over_particles(self, function: Callable, *trees: PyTree) -> PyTree:
+        """Return function(kernel, *particle) over all particles."""
+
+        def members(kernel, *trees):
+            def one(args):
+                return function(kernel, *args)
+
+            if self.lanes is None:
+                return jax.vmap(lambda *args: one(args))(*trees)
+            return jax.lax.map(one, trees, batch_size=self.lanes)
+
+        if self.stacked is None:
+            return members(self.shared, *trees)
+
+        def member(stacked, *trees):
+            return members(eqx.combine(stacked, self.shared), *trees)
+
+        return eqx.filter_vmap(member)(self.stacked, *trees)
+
+    def begin(self, x: PyTree, context: PyTree) -> State:
+        """Return the states at the first time."""
+        t = jnp.ones(()) if self.times is None else self.times[0]
+        keys = sample_keys(stream(self.key, "init"), self.index)
+
+        def init(kernel, x, context, key):
+            return kernel.init(x, t, context=context, key=key)
+
+        return self.over_particles(init, x, context, keys)
+
+    def interval(self, i: Count) -> tuple[Array, Array]:
+        """Return the times of step i; (1, 1) for chains."""
+        if self.times is None:
+            return jnp.ones(()), jnp.ones(())
+        return self.times[i], self.times[i + 1]
+
+    def moved(self, state: State, i: Count) -> tuple[State, PyTree]:
+        """Return the states and infos after step i, particle by particle."""
+        t, t_next = self.interval(i)
+        keys = sample_keys(jax.random.fold_in(self.key, i), self.index)
+
+        def step(kernel, state, key):
+            return kernel.step(state, t, t_next, key=key)
+
+        return self.over_particles(step, state, keys)
+
+    def __call__(self, carry: SimCarry) -> SimCarry:
+        """Take one step, or none if a particle failed."""
+        state, info = self.moved(carry.state, carry.i)
+        failed = jnp.any(jnp.isnan(state.log_weight.value)) | any_failed(info)
+        row = self.row(state, carry.i, info)
+        state, resampled = self.resampled(state, carry.i)
+        if "resampled" in row:
+            row = row | {"resampled": resampled}
+
+        n = carry.i + 1 if self.times is not None else carry.i - self.warm_up
+        due = ~failed & (n >= 0)
+        moments, draws = self.streamed(carry, state, n, due)
+        state = jax.tree.map(lambda a, b: jnp.where(failed, b, a), state, carry.state)
+        rows = None if carry.rows is None else carry.rows.put(n, row, due)
+        return SimCarry(jnp.where(failed, carry.i, carry.i + 1), state, moments, rows, draws, failed)
+
+    def row(self, state: State, i: Count, info: PyTree) -> dict[str, Any]:
+        """Return what is recorded after step i: along times weighted means, for chains series."""
+        axis = state.log_weight.high.ndim - 1
+        values = self.observables(state)
+        if self.times is None:
+            small = {k: v for k, v in values.items() if _size(v, axis) <= SMALL}
+            return {"info": reduce_particles(info, axis), "observed": small}
+        per_member = jax.vmap if axis else lambda f: f
+        log_weight = state.log_weight.value
+
+        def weighted(value, log_weight):
+            return weights.mean(value, log_weight)[0]
+
+        return {
+            "t": self.times[i + 1],
+            "ess": per_member(weights.ess)(log_weight),
+            "log_z": per_member(weights.log_z)(log_weight),
+            "resampled": jnp.zeros((), jnp.int32),
+            "info": reduce_particles(info, axis),
+            "observed": {k: per_member(weighted)(v, log_weight) for k, v in values.items()},
+        }
+
+    def observables(self, state: State) -> dict[str, Array]:
+        """Return the observables of all particles."""
+        if self.observe is None:
+            return {}
+        return self.over_particles(lambda _, s: observed(self.observe, s), state)
+
+    def streamed(self, carry: SimCarry, state: State, n: Count, due: Flag):
+        """Return the moments of large observables and the ring of kept draws."""
+        moments, draws = carry.moments, carry.draws
+        if jax.tree.leaves(moments.mean):
+            axis = state.log_weight.high.ndim - 1
+            moments = moments.add(self.large(state, axis), due)
+        if self.keep is not None and draws is not None:
+            every = self.keep.every
+            draws = draws.put(n // every, self.kept(state), due & (n % every == 0))
+        return moments, draws
+
+    def large(self, state: State, axis: int) -> dict[str, Array]:
+        """Return observables too large for series, chain axis first."""
+        if self.times is not None:
+            return {}
+        values = self.observables(state)
+        large = {k: v for k, v in values.items() if _size(v, axis) > SMALL}
+        return {k: jnp.moveaxis(v, axis, 0) for k, v in large.items()}
+
+    def kept(self, state: State) -> PyTree:
+        """Return what `keep` stores of the particles."""
+        keep = self.keep
+        assert keep is not None
+        axis = state.log_weight.high.ndim - 1
+        num = state.log_weight.high.shape[axis] if keep.particles is None else keep.particles
+        x = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, num, axis=axis), state.x)
+        apply = jax.vmap(keep.what)
+        return apply(x) if axis == 0 else jax.vmap(apply)(x)
+
+    def resampled(self, state: State, i: Count) -> tuple[State, Array]:
+        """Resample within every population where its ESS asks for it; never at the last time."""
+        if self.resample is None or self.times is None:
+            return state, jnp.zeros((), jnp.int32)
+        shape = state.log_weight.high.shape
+        groups = state.log_weight.high.size // (shape[-1] // self.populations)
+        cut = jax.tree.map(lambda a: _regroup(a, len(shape), groups), state)
+        key = stream(jax.random.fold_in(self.key, i), "resample")
+        keys = sample_keys(key, jnp.arange(groups)[:, None])
+        last = i + 2 >= self.times.shape[0]
+
+        def one(state: State, key):
+            index, flag = self.resample(state.log_weight.value, key=key)
+            index = jnp.where(last, jnp.arange(index.size), index)
+            drawn = jax.tree.map(lambda a: a[index], state)
+            log_weight = reset_weights(drawn.log_weight, flag & ~last)
+            return eqx.tree_at(lambda s: s.log_weight, drawn, log_weight), flag & ~last
+
+        new, flags = jax.vmap(one)(cut, keys)
+        back = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[2:]), new)
+        return back, jnp.sum(flags, dtype=jnp.int32)
+
+
+def any_failed(info: PyTree) -> Flag:
+    """Return whether any `failed` flag of an info is set."""
+    flags = [
+        jnp.any(node.failed)
+        for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed"))
+        if hasattr(node, "failed")
+    ]
+    return jnp.any(jnp.stack(flags)) if flags else jnp.zeros((), bool)
+
+
+def _size(value: Array, axis: int) -> int:
+    size = 1
+    for extent in value.shape[axis + 1 :]:
+        size *= extent
+    return size
+
+
+def _regroup(leaf: Array, axes: int, groups: int) -> Array:
+    return leaf.reshape(groups, -1, *leaf.shape[axes:])
+
+

@@ -1,0 +1,206 @@
+r"""One training step as a function of its carry: what runs inside a chunk of `fit`.
+
+Step i: batch = source.draw(model_i, key_i); g = (1/B) Σ_j ∇ loss_j over trainable leaves, in
+micro-batches if asked; g <- g min(1, c/|g|); optimiser; EMA a_i = d_i a_{i−1} + (1 − d_i) θ_i. A
+step whose loss or gradient is not finite leaves everything as it was. Keys depend on (key, i, j).
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from .._errors import InputError
+from .._tree import concrete, scalar
+from .._typing import Count, Flag, PRNGKey, Scalar
+from ..objectives import AbstractObjective
+from ..sources import AbstractSource
+from .guard import AbstractGuard
+from .keys import sample_keys, stream
+from .records import Interval, Ring, reduce_particles
+
+
+class EMA(eqx.Module):
+    """Average of the weights, a_i = d_i a_{i−1} + (1 − d_i) θ_i, a_0 = θ_0, no bias correction.
+
+    Parameters
+    ----------
+    decay
+        d in [0, 1). Good values .99 for 1,000 steps, .9999 for 100,000.
+    warm_up
+        d_i = min(d, (1 + i)/(10 + i)), i = 1, 2, ...: forgets the start sooner.
+    """
+
+    decay: Scalar = eqx.field(converter=scalar)
+    warm_up: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        known = concrete(self.decay)
+        if known is not None and not 0 <= known < 1:
+            raise InputError(f"decay must lie in [0, 1), got {known}")
+
+    def at(self, i: Count) -> Scalar:
+        """Return d_i for i = 1, 2, ..."""
+        if not self.warm_up:
+            return self.decay
+        step = i.astype(self.decay.dtype)
+        return jnp.minimum(self.decay, (1 + step) / (10 + step))
+
+
+class FitCarry(eqx.Module):
+    """All that changes in a training."""
+
+    i: Count
+    params: PyTree
+    opt: PyTree
+    average: PyTree
+    source: PyTree
+    interval: Interval
+    rows: Ring
+    bad: Count
+    in_a_row: Count
+    stop: Flag
+
+
+class FitStep(eqx.Module):
+    """One training step; an argument of the chunk, nothing of it changes."""
+
+    static: PyTree
+    optimiser: optax.GradientTransformation
+    objective: AbstractObjective
+    source: AbstractSource
+    guard: AbstractGuard
+    ema: EMA | None
+    clip: Scalar
+    schedule_steps: Count
+    log_every: Count
+    key: PRNGKey
+    batch: int = eqx.field(static=True)
+    micro_batch: int = eqx.field(static=True)
+
+    def model(self, params: PyTree) -> PyTree:
+        """Return the model with these trainable leaves."""
+        return eqx.combine(params, self.static)
+
+    def draw(self, carry: FitCarry):
+        """Return the batch of step i, the next source state and the source's info."""
+        key = jax.random.fold_in(self.key, carry.i)
+        dtype = jnp.result_type(float)
+        progress = carry.i.astype(dtype) / self.schedule_steps.astype(dtype)
+        model = self.model(carry.params)
+        return self.source.draw(
+            carry.source, model, self.batch, progress=progress, key=stream(key, "source")
+        )
+
+    def losses(self, params: PyTree, batch: PyTree, index, key: PRNGKey):
+        """Return the losses and infos of a (micro-)batch."""
+        model, keys = self.model(params), sample_keys(key, index[:, None])
+        return jax.vmap(lambda s, k: self.objective(model, s, key=k))(batch, keys)
+
+    def gradient(self, carry: FitCarry, batch: PyTree):
+        """Return mean loss, mean gradient and reduced info, accumulated over micro-batches."""
+        key = stream(jax.random.fold_in(self.key, carry.i), "objective")
+        num = self.batch // self.micro_batch
+        index = jnp.arange(self.batch, dtype=jnp.int32).reshape(num, self.micro_batch)
+        parts = jax.tree.map(lambda x: x.reshape(num, self.micro_batch, *x.shape[1:]), batch)
+
+        def mean_loss(params, part, index):
+            losses, info = self.losses(params, part, index, key)
+            return jnp.mean(losses), reduce_particles(info)
+
+        value_and_grad = eqx.filter_value_and_grad(mean_loss, has_aux=True)
+
+        def one(carried, inputs):
+            (loss, info), grads = value_and_grad(carry.params, *inputs)
+            total, interval = carried
+            return (jax.tree.map(jnp.add, total, grads), interval.add((loss, info))), None
+
+        first = jax.tree.map(lambda x: x[0], (parts, index))
+        (shape, _) = jax.eval_shape(value_and_grad, carry.params, *first)
+        start = (jax.tree.map(jnp.zeros_like, carry.params), Interval.like(shape))
+        if num == 1:
+            (total, interval), _ = one(start, first)
+        else:
+            (total, interval), _ = jax.lax.scan(one, start, (parts, index))
+        loss, info = interval.row()
+        return loss, jax.tree.map(lambda g: g / num, total), info
+
+    def __call__(self, carry: FitCarry) -> FitCarry:
+        """Take one step, or none if it is bad."""
+        batch, source, source_info = self.draw(carry)
+        loss, grads, info = self.gradient(carry, batch)
+        norm = optax.global_norm(grads)
+        failed = jnp.asarray(getattr(source_info, "failed", False))
+        good = jnp.isfinite(loss) & jnp.isfinite(norm) & ~failed
+
+        shrink = jnp.minimum(1, self.clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+        grads = jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads)
+        updates, opt = self.optimiser.update(grads, carry.opt, carry.params)
+        params = eqx.apply_updates(carry.params, updates)
+        average = carry.average
+        if self.ema is not None:
+            fresh = 1 - self.ema.at(carry.i + 1)
+            average = optax.incremental_update(params, average, fresh)
+
+        def keep(new, old):
+            return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+
+        bad = carry.bad + (~good).astype(jnp.int32)
+        in_a_row = jnp.where(good, 0, carry.in_a_row + 1)
+        stop = ~good & self.guard.stop(bad, in_a_row, carry.i)
+        advanced = jnp.where(stop, carry.i, carry.i + 1)
+
+        row = metric_row(loss, norm, info, source_info)
+        zero = jax.tree.map(jnp.zeros_like, row)
+        interval = keep(carry.interval.add(row), carry.interval.add(zero))
+        interval = jax.tree.map(lambda a, b: jnp.where(stop, b, a), interval, carry.interval)
+        due = ~stop & (advanced % self.log_every == 0)
+        rows = carry.rows.put(advanced // self.log_every - 1, interval.row(), due)
+        return FitCarry(
+            advanced,
+            keep(params, carry.params),
+            keep(opt, carry.opt),
+            keep(average, carry.average),
+            _keep_small(good, source, carry.source),
+            interval.cleared(due),
+            rows,
+            bad,
+            in_a_row,
+            stop,
+        )
+
+
+def metric_row(loss: Scalar, norm: Scalar, info: PyTree, source_info: PyTree) -> dict[str, Any]:
+    """Return the columns of one step."""
+    return {"loss": loss, "grad_norm": norm, "objective": info, "source": source_info}
+
+
+def _keep_small(good: Flag, new: PyTree, old: PyTree) -> PyTree:
+    # Large buffers are not restored: a slot is a function of the absolute step, so running a bad
+    # step again writes the same rows, and a `where` over them would cost more than the step.
+    def keep(a, b):
+        return a if a.size > 4096 else jnp.where(good, a, b)
+
+    return jax.tree.map(keep, new, old)
+
+
+@eqx.filter_jit
+def inspect(step: FitStep, carry: FitCarry):
+    batch, _, info = step.draw(carry)
+    key = stream(jax.random.fold_in(step.key, carry.i), "objective")
+    index = jnp.arange(step.batch, dtype=jnp.int32)
+    losses, _ = step.losses(carry.params, batch, index, key)
+    _, gradients, _ = step.gradient(carry, batch)
+    return losses, gradients, batch, jnp.asarray(getattr(info, "failed", False))
+
+
+def row_shapes(step: FitStep, carry: FitCarry):
+    batch, source, info = step.draw(carry)
+    before, after = jax.tree.structure(carry.source), jax.tree.structure(source)
+    if before != after:
+        raise InputError(f"the source's state changed structure in a draw: {before} -> {after}")
+    loss, _, objective_info = step.gradient(carry, batch)
+    return metric_row(loss, loss, objective_info, info)
