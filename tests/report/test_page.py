@@ -278,10 +278,22 @@ def test_a_figure_that_raises_leaves_its_reason(make_run):
 
     broken = Figure()
     broken.text(0.5, 0.5, r"$\frac{$")
-    page = write(make_run("finished"), figures={"bad": broken, "gone": ValueError("no draws")})
+    path = make_run("finished")
+    page = write(path, figures={"bad": broken, "gone": ValueError("no draws")})
     assert "This figure could not be drawn: ValueError: no draws" in page.text
     assert page.text.count("This figure could not be drawn") == 2
     assert "4 of 5 numbers as expected" in page.text
+    page = write(path, figures={"good": Figure()})
+    assert "could not be drawn" not in page.text, "a reason lasts until figures are drawn again"
+
+
+def test_order_does_not_hang_on_the_order_of_keys(make_run):
+    path = make_run("finished")
+    text = (path / "summary.json").read_text()
+    (path / "summary.json").write_text(json.dumps(json.loads(text), sort_keys=True))
+    words = write(path).text
+    assert words.index("ESS, untrained SMC 0.524") > words.index("modes found 40")
+    assert words.index("compile 21 s") < words.index("train 2 min") < words.index("evaluate 8.3 s")
 
 
 def test_errors(tmp_path, figures):

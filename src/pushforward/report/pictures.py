@@ -70,7 +70,8 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error(error, folder) from error
-    kept: dict[str, Any] = mapping(_read(folder / "captions.json"))
+    earlier: dict[str, Any] = mapping(_read(folder / "captions.json"))
+    kept = {file: note for file, note in earlier.items() if not mapping(note).get("error")}
     fresh: dict[str, Any] = {}
     for name, figure in figures.items():
         if not NAME.fullmatch(name):

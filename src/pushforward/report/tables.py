@@ -7,6 +7,7 @@ from .facts import mapping, text
 from .notation import DASH, format_count, format_number, format_seconds, number
 
 MOST_ROWS = 300
+PARTS = ("compile", "train", "sample", "evaluate")  # in the order in which they happen
 
 
 @dataclass
@@ -55,6 +56,7 @@ def time_rows(seconds: Any) -> list[tuple[str, str, float]]:
     """Return (part, duration, share of the longest in per cent) of the summary's seconds."""
     parts = [(k, number(v)) for k, v in mapping(seconds).items() if k != "total"]
     known = [(k, v) for k, v in parts if v is not None and 0 <= v < 1e12]
+    known.sort(key=lambda part: PARTS.index(part[0]) if part[0] in PARTS else len(PARTS))
     longest = max((v for _, v in known), default=0.0) or 1.0
     return [(k, format_seconds(v), round(100 * v / longest, 1)) for k, v in known]
 

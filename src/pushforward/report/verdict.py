@@ -52,9 +52,10 @@ class Verdict:
 
 
 def results(facts: Facts) -> list[Row]:
-    """Return the rows of the results table, in the order of the summary."""
+    """Return the rows of the results table in the order of the summary, the judged ones first."""
     table = mapping(facts.summary.get("results"))
-    return [_row(name, entry) for name, entry in table.items()]
+    rows = [_row(name, entry) for name, entry in table.items()]
+    return sorted(rows, key=lambda row: row.verdict == "none")
 
 
 def judge(facts: Facts, rows: list[Row], now: datetime.datetime) -> Verdict:
