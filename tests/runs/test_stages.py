@@ -205,6 +205,26 @@ def test_draws_go_back_to_the_checkpoint(tmp_path, monkeypatch):
     assert all(np.array_equal(stage.draws()[name], want) for name, want in whole.items())
 
 
+def test_series_stand_beside_the_draws_and_go_back_with_them(stage):
+    stage.append_series({"energy": np.arange(4.0), "t": np.arange(4)}, 0)
+    stage.append_draws(rows(0, 2), 0)
+    stage.save(4, {"n": 4})
+    stage.append_series({"energy": np.arange(9.0), "t": np.arange(9)}, 4)
+    stage._flush()
+    assert len(stage.series()["t"]) == 13
+    assert stage.restore({"n": 0})[1] == 4
+    assert np.array_equal(stage.series()["energy"], np.arange(4.0))
+    assert set(stage.draws()) == {"x", "n", "h"}
+    assert stage.notices == []
+
+
+def test_an_empty_checkpoint_is_a_checkpoint(stage):
+    stage.save(0, {"n": 0})
+    stage.append_metrics([{"step": 1}])
+    assert stage.restore({"n": 1})[:2] == ({"n": 0}, 0)
+    assert (stage.metrics(), stage.notices) == ([], [])
+
+
 def test_draws_waiting_in_memory_are_dropped_by_restore(stage):
     stage.append_draws(rows(0, 4), 0)
     stage.save(4, {"n": 4})

@@ -1,4 +1,4 @@
-"""Draws on disk: immutable shards and an index.
+"""Draws, and the series recorded along the way, on disk: immutable shards and an index.
 
 Rows wait in memory until a shard is full or a checkpoint is due, then they are written as
 `draws/000123.safetensors` and a line with the sha256 is added to `draws/index.jsonl`. Nothing is
@@ -22,12 +22,12 @@ Arrays = dict[str, np.ndarray]
 
 
 class Draws:
-    """The draws of one stage: arrays whose leading axis counts draws.
+    """Arrays of one stage whose leading axis counts draws (or steps, for a series).
 
     Parameters
     ----------
     folder
-        `draws/` of the stage; made at the first write.
+        `draws/` or `series/` of the stage; made at the first write.
     """
 
     def __init__(self, folder: Path):

@@ -16,7 +16,8 @@ from pushforward._errors import InputError, NotARun, StorageError
 from pushforward.formats.durable import append_bytes, remove_temporary, write_bytes
 from pushforward.runs.json_files import read_document, write_document
 from pushforward.runs.lock import NAME, OWNER, Lock, is_held
-from pushforward.runs.stages import Stage, card, open_stage
+from pushforward.runs.opening import card, open_stage
+from pushforward.runs.stages import Stage, require_name
 
 ENDED = ("finished", "preempted", "failed")
 STATES = ("created", "compiling", "running", "saving", *ENDED)
@@ -71,7 +72,7 @@ class RunFolder:
             Another process is writing it.
         """
         path = Path(path)
-        _require_name(path.resolve().name)
+        require_name(path.resolve().name)
         if not (path / NAME).exists():
             _require_empty(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ class RunFolder:
 
     def stage(self, name: str) -> Stage:
         """Return the stage of that name; a writer makes it if it does not exist."""
-        _require_name(name)
+        require_name(name)
         if name not in self._open:
             path = self.path / "stages" / name
             if self._lock is None:
@@ -198,21 +199,12 @@ class RunFolder:
 
 def next_free(root: str | Path, name: str) -> Path:
     """Return `root/name-NNN` with the number after the highest that exists."""
-    _require_name(name)
+    require_name(name)
     root = Path(root)
     pattern = re.compile(rf"{re.escape(name)}-(\d{{3,}})")
     entries = root.iterdir() if root.is_dir() else ()
     numbers = [int(m[1]) for entry in entries if (m := pattern.fullmatch(entry.name))]
     return root / f"{name}-{max(numbers, default=0) + 1:03d}"
-
-
-def _require_name(name: str) -> None:
-    """Refuse names that would not be safe as a folder."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise InputError(
-            f"{name!r} cannot name a run or a stage; expected 1 to 64 letters, digits, '.', '_' "
-            "or '-', beginning with a letter or a digit"
-        )
 
 
 def _require_empty(path: Path) -> None:

@@ -1,25 +1,24 @@
 """Stages: what one `fit` or one `simulate` leaves on disk.
 
-A stage owns a log of metrics, checkpoints, draws, and `done.json` at its end. The checkpoint is
-the clock of all three: it records how long the log and how many the shards were, and `restore`
-cuts both back to that, so that a killed and resumed stage ends with the same bytes as one that
-was never killed.
+A stage owns a log of metrics, checkpoints, draws, the series recorded along the way, and
+`done.json` at its end. The checkpoint is the clock of them all: it records how long the log and
+how many the shards were, and `restore` cuts them back to that, so that a killed and resumed stage
+ends with the same bytes as one that was never killed.
 """
 
-import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pushforward._errors import InputError, StorageError
-from pushforward.formats.durable import remove_temporary
+from pushforward._errors import StorageError
 from pushforward.runs.draws import Draws
 from pushforward.runs.json_files import Lines, read_document, write_document
-from pushforward.runs.lock import NAME, OWNER, Lock
+from pushforward.runs.lock import Lock
 
-_CARD = "stage.json"
+_CLOCK = ("metrics_bytes", "shards", "series_shards")
 
 
 class Stage:
@@ -53,6 +52,7 @@ class Stage:
         self._writable, self._lock = writable, lock
         self._metrics = Lines(path / "metrics.jsonl")
         self._draws = Draws(path / "draws")
+        self._series = Draws(path / "series")
 
     def __enter__(self) -> "Stage":
         return self
@@ -89,11 +89,8 @@ class Stage:
         from pushforward.runs import checkpoint
 
         self._require_writable()
-        self._draws.flush()
-        self._draws.sync()
-        self._metrics.sync()
-        record = {"extra": extra or {}, "metrics_bytes": self._metrics.size()}
-        record["shards"] = self._draws.shards()
+        self._flush()
+        record = {"extra": extra or {}, **dict(zip(_CLOCK, self._counts(), strict=True))}
         return checkpoint.write(
             self.path / "checkpoints", step, state, record, milestone=milestone_every
         )
@@ -123,10 +120,12 @@ class Stage:
 
         found = checkpoint.newest(self.path / "checkpoints", like, rename=self._writable)
         if found is None:
-            self._rewind(0, 0)
+            if self._counts() != (0, 0, 0):
+                self.notices.append(f"stage {self.name} had no checkpoint yet: it starts at step 0")
+            self._rewind(0, 0, 0)
             return None
         self.notices += found.notices
-        self._rewind(found.manifest["metrics_bytes"], found.manifest["shards"])
+        self._rewind(*(found.manifest[name] for name in _CLOCK))
         return found.state, found.manifest["step"], found.manifest["extra"]
 
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -154,12 +153,19 @@ class Stage:
         """Yield the draws shard by shard, each verified."""
         return iter(self._draws)
 
+    def append_series(self, arrays: dict[str, np.ndarray], index_start: int) -> None:
+        """Add rows of the record (one a step or a time), kept apart from the draws."""
+        self._require_writable()
+        self._series.append(arrays, index_start)
+
+    def series(self) -> dict[str, np.ndarray]:
+        """Return the whole record, joined along the rows ({} if there is none)."""
+        return self._series.joined()
+
     def finish(self, info: dict[str, Any]) -> None:
         """Mark the stage as finished; `info` is what `done` gives back."""
         self._require_writable()
-        self._draws.flush()
-        self._draws.sync()
-        self._metrics.sync()
+        self._flush()
         write_document(self.path / "done.json", info)
 
     def done(self) -> dict[str, Any] | None:
@@ -175,22 +181,31 @@ class Stage:
         """Write waiting draws and give the stage's own lock back."""
         try:
             if self._writable:
-                self._draws.flush()
+                self._flush()
         finally:
             if self._lock is not None:
                 self._lock.release()
                 self._writable = False
 
-    def _rewind(self, metrics_bytes: int, shards: int) -> None:
+    def _flush(self) -> None:
+        for draws in (self._draws, self._series):
+            draws.flush()
+            draws.sync()
+        self._metrics.sync()
+
+    def _counts(self) -> tuple[int, int, int]:
+        """Return how much of metrics, draws and series is on disk."""
+        return self._metrics.size(), self._draws.shards(), self._series.shards()
+
+    def _rewind(self, metrics_bytes: int, shards: int, series: int) -> None:
         if not self._writable or self.finished:
             return
-        size, left = self._metrics.size(), self._draws.shards()
-        if not metrics_bytes and not shards and (size or left):
-            self.notices.append(f"stage {self.name} had no checkpoint yet: it starts at step 0")
-        if size < metrics_bytes or left < shards:
+        wanted = (metrics_bytes, shards, series)
+        if any(have < want for have, want in zip(self._counts(), wanted, strict=True)):
             self.notices.append(f"stage {self.name} lost metrics or draws since its checkpoint")
         self._metrics.cut(metrics_bytes)
         self._draws.cut(shards)
+        self._series.cut(series)
 
     def _require_writable(self) -> None:
         if not self._writable:
@@ -199,62 +214,10 @@ class Stage:
             )
 
 
-def as_stage(folder: "str | Path | Stage | None", name: str) -> Stage | None:
-    """Return the stage a driver writes to.
-
-    Parameters
-    ----------
-    folder
-        None (write nothing), a stage, or a path: then one stage lives directly in that folder,
-        locked until its `close`.
-    name
-        Name of the stage when `folder` is a path.
-    """
-    if folder is None or isinstance(folder, Stage):
-        return folder
-    if not isinstance(folder, str | os.PathLike):
+def require_name(name: str) -> None:
+    """Refuse names that would not be safe as a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise InputError(
-            f"folder: got {type(folder).__name__}, expected a path, a stage or None; of a run "
-            "write folder=run.stage('train')"
+            f"{name!r} cannot name a run or a stage; expected 1 to 64 letters, digits, '.', '_' "
+            "or '-', beginning with a letter or a digit"
         )
-    path = Path(folder)
-    _require_own(path, name)
-    path.mkdir(parents=True, exist_ok=True)
-    lock = Lock(path)
-    try:
-        return open_stage(path, name, lock=lock)
-    except BaseException:
-        lock.release()
-        raise
-
-
-def open_stage(
-    path: Path, name: str, *, index: int = 0, watchers: tuple = (), lock: Lock | None = None
-) -> Stage:
-    """Open a stage for writing, under a lock that the caller holds."""
-    path.mkdir(exist_ok=True)
-    remove_temporary(path)
-    if not (path / _CARD).exists():
-        write_document(path / _CARD, {"name": name, "index": index})
-    return Stage(name, path, writable=True, watchers=watchers, lock=lock)
-
-
-def card(path: Path) -> dict[str, Any]:
-    """Return the name and the place of a stage among its run's."""
-    return read_document(path / _CARD) or {}
-
-
-def _require_own(path: Path, name: str) -> None:
-    """Refuse to mix a bare stage with files that are not its own."""
-    if (path / "config.toml").exists():
-        raise InputError(
-            f"{path} is a run: write RunFolder.open({str(path)!r}, write=True).stage({name!r})"
-        )
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; expected a folder")
-    entries = {p.name for p in path.iterdir()} if path.exists() else set()
-    if entries - {NAME, OWNER} and _CARD not in entries:
-        raise InputError(f"{path} is not empty and holds no stage: choose a new folder")
-    found = card(path).get("name", name)
-    if found != name:
-        raise InputError(f"{path} holds the stage {found!r}, expected {name!r}: choose another")
