@@ -10,6 +10,13 @@ from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
 from .base import from_log_density as from_log_density
 from .base import mix as mix
+from .constraints import AbstractConstraint as AbstractConstraint
+from .constraints import Blocks as Blocks
+from .constraints import Interval as Interval
+from .constraints import LowerTriangular as LowerTriangular
+from .constraints import Positive as Positive
+from .constraints import Real as Real
+from .constraints import Simplex as Simplex
 from .funnel import Funnel as Funnel
 from .gaussian import Normal as Normal
 from .gaussian import StudentT as StudentT
@@ -23,3 +30,4 @@ from .mixtures import student_mixture as student_mixture
 from .phi4 import FreeField as FreeField
 from .phi4 import Phi4 as Phi4
 from .phi4 import lattice_laplacian as lattice_laplacian
+from .transformed import Transformed as Transformed

@@ -79,6 +79,9 @@ class Energy(AbstractEnergy):
     fn: Callable[[X], Scalar]
     space: AbstractManifold
 
+    def __init__(self, fn: Callable[[X], Scalar], space: AbstractManifold):
+        self.fn, self.space = fn, space
+
     def __call__(self, x: X) -> Scalar:
         """Return U(x)."""
         return self.fn(x)
@@ -231,8 +234,8 @@ def mix(energies: Sequence[AbstractEnergy], weights: Float[Array, " k"]) -> Abst
     space = energies[0].space
     local = tuple(e for e in energies if isinstance(e, AbstractLocalEnergy))
     if len(local) == len(energies):
-        return MixedLocal(local, weights, space)
-    return Mixed(energies, weights, space)
+        return MixedLocal(energies=local, weights=weights, space=space)
+    return Mixed(energies=energies, weights=weights, space=space)
 
 
 def _weighted(values: list[Array], weights: Float[Array, " k"]) -> Array:

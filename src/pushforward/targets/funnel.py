@@ -5,7 +5,6 @@ mouth (x_0 = 6), so no single step size suits both. Normalised and sampled exact
 """
 
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +26,6 @@ class Funnel(AbstractLocalEnergy, AbstractDistribution):
     scale
         Standard deviation s of x_0 (3 in Neal 2003, section 8).
     """
-
-    references: ClassVar[tuple[str, ...]] = ("neal2003",)
 
     scale: Float[Array, ""]
     space: Euclidean

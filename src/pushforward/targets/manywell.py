@@ -56,7 +56,7 @@ class ManyWell(AbstractLocalEnergy):
         Number of (well, normal) pairs; the dimension is twice that.
     """
 
-    references: ClassVar[tuple[str, ...]] = ("noe2019", "midgley2023")
+    references: ClassVar[tuple[str, ...]] = ("fab2023",)
 
     well: DoubleWell
     space: Euclidean

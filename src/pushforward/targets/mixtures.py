@@ -55,7 +55,7 @@ class Mixture(AbstractDistribution):
         if log_weights.shape != size:
             raise InputError(f"log_weights has shape {log_weights.shape}, expected {size}")
         known = concrete(log_weights)
-        if known is not None and not (known < np.inf).all() | (known == -np.inf).all():
+        if known is not None and (not (known < np.inf).all() or (known == -np.inf).all()):
             raise InputError(f"log_weights must be finite or -inf and not all -inf, got {known}")
         self.components = components
         self.log_weights = jax.nn.log_softmax(log_weights)

@@ -5,7 +5,8 @@ The partition function of a lattice L sites long is Tr T^L with
 T(φ, φ') = e^{−V(φ)/2} e^{−Σ_y (φ_y − φ'_y)²} e^{−V(φ')/2},
 
 φ the field on one slice and V its own energy. On a midpoint grid the trace converges faster than
-any power of the step, so 32 points a site give twelve digits.
+any power of the step: the default grids give ten digits or more at m² = −1, λ = 0.9, and
+doubling `num` says how many elsewhere.
 """
 
 import numpy as np
@@ -78,10 +79,10 @@ def _spectrum(
 
 
 def _grid(m2: float, coupling: float, num: int) -> tuple[np.ndarray, float]:
-    """Return midpoints of [−R, R], R where one site's weight is e^{−45} of its maximum."""
+    """Return midpoints of [−R, R], R where one site's weight is e^{−38} of its maximum."""
     reach = np.linspace(0, 30, 30001)
     potential = (m2 + coupling * reach**2) * reach**2
-    inside = potential - potential.min() < 45
+    inside = potential - potential.min() < 38
     end = reach[inside][-1]
     step = 2 * end / num
     return -end + step * (np.arange(num) + 0.5), step

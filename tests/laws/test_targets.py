@@ -1,0 +1,225 @@
+"""Laws of every energy: one dictionary of all members, the same questions to each.
+
+1. One sample gives one real scalar of the sample's precision; vmap and a loop agree.
+2. The gradient is the derivative (finite differences).
+3. The terms of a local energy add up to it.
+4. Every number is a strong-typed array, so that a second value never compiles again.
+5. A distribution samples what its energy says: E ∂_i U = 0 and E x_i ∂_i U = 1 (Stein).
+6. A batch is refused by its space with the word vmap.
+7. No public energy is missing from the dictionary.
+"""
+
+import inspect
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pushforward.targets as targets
+from pushforward._errors import InputError
+from pushforward.spaces import Euclidean
+from pushforward.targets import (
+    AbstractDistribution,
+    AbstractEnergy,
+    AbstractLocalEnergy,
+    DoubleWell,
+    Energy,
+    FreeField,
+    Funnel,
+    Interval,
+    LowerTriangular,
+    ManyWell,
+    Mixture,
+    Normal,
+    Phi4,
+    Positive,
+    Real,
+    Simplex,
+    StudentT,
+    Transformed,
+    gaussian_mixture,
+    gmm40,
+    mix,
+    student_mixture,
+)
+
+
+def _bounded_parameters(p):
+    return (
+        -p["tau"]
+        - jnp.sum((p["mu"] - 1) ** 2)
+        + jnp.sum(jnp.log(p["share"]) * jnp.arange(1.0, 4.0))
+        - jnp.sum(p["chol"] ** 2)
+        + 0.3 * p["angle"]
+    )
+
+
+ENERGIES = {
+    "Energy": lambda: Energy(lambda x: jnp.sum(jnp.cosh(x)) + x[0] * x[1], Euclidean(3)),
+    "Normal": lambda: Normal(3, mean=jnp.array([1.0, -2.0, 0.5]), scale=1.7),
+    "Normal lattice": lambda: Normal((3, 2), mean=0.3, scale=jnp.full((3, 2), 0.4)),
+    "StudentT": lambda: StudentT(3, df=3.0, mean=1.5, scale=2.0),
+    "gmm40": gmm40,
+    "gaussian_mixture": lambda: gaussian_mixture(5, modes=3),
+    "student_mixture": lambda: student_mixture(3, modes=4),
+    "Mixture": lambda: Mixture.of(
+        [Normal(2, 1.0, 0.5), Normal(2, -2.0, 1.5)], jnp.log(jnp.array([0.2, 0.8]))
+    ),
+    "Funnel": lambda: Funnel(4),
+    "DoubleWell": lambda: DoubleWell(2),
+    "ManyWell": lambda: ManyWell(3),
+    "Phi4": lambda: Phi4((4, 3), m2=-1.0, coupling=0.9),
+    "Phi4 ring": lambda: Phi4(5, m2=-4.0, coupling=1.0),
+    "FreeField": lambda: FreeField((4, 6), m2=0.5),
+    "FreeField ring": lambda: FreeField(7, m2=0.25),
+    "FreeField 4-D": lambda: FreeField((2, 3, 2, 2), m2=1.0),
+    "Transformed": lambda: Transformed.from_log_density(
+        _bounded_parameters,
+        {
+            "tau": Positive(),
+            "mu": Real((2, 2)),
+            "share": Simplex(3),
+            "chol": LowerTriangular(2),
+            "angle": Interval(-jnp.pi, jnp.pi),
+        },
+    ),
+    "Mixed": lambda: mix([gmm40(), Normal(2)], jnp.array([0.3, 0.7])),
+    "MixedLocal": lambda: mix([Phi4((2, 2), 1.0, 0.5), Normal((2, 2))], jnp.array([0.3, 0.7])),
+}
+DISTRIBUTIONS = [
+    "Normal",
+    "Normal lattice",
+    "StudentT",
+    "gmm40",
+    "gaussian_mixture",
+    "student_mixture",
+    "Mixture",
+    "Funnel",
+    "FreeField",
+    "FreeField ring",
+    "FreeField 4-D",
+]
+
+
+@pytest.fixture(autouse=True)
+def _strict():
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        yield
+
+
+@pytest.fixture(params=ENERGIES)
+def energy(request):
+    return ENERGIES[request.param]()
+
+
+def draws(energy, num, seed=0):
+    """Reference points of the energy's space."""
+    keys = jax.random.split(jax.random.key(seed), num)
+    return jax.vmap(lambda key: energy.space.reference(key=key))(keys)
+
+
+def assert_gradient(fn, x, *, tol=1e-6, step=1e-5):
+    """Compare ∇fn with central differences, relative to the largest component."""
+    gradient = np.ravel(jax.jit(jax.grad(fn))(x))
+    steps = step * np.eye(x.size).reshape(x.size, *x.shape)
+    values = jax.jit(jax.vmap(fn))
+    difference = np.asarray(values(x[None] + steps) - values(x[None] - steps)) / (2 * step)
+    np.testing.assert_allclose(gradient, difference, rtol=0, atol=tol * (1 + abs(gradient).max()))
+
+
+def test_one_sample_gives_one_scalar(energy):
+    points = draws(energy, 3)
+    value = eqx.filter_jit(lambda x: energy(x))(points[0])
+    assert value.shape == ()
+    assert value.dtype == points.dtype == jnp.float64
+    assert energy.at(0.3) is energy
+    one_by_one = eqx.filter_jit(lambda xs: jax.lax.map(energy, xs))(points)
+    together = eqx.filter_jit(lambda xs: jax.vmap(energy)(xs))(points)
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-13, atol=1e-13)
+
+
+def test_gradient_is_the_derivative(energy):
+    for x in draws(energy, 2, seed=1):
+        assert_gradient(energy, x)
+
+
+def test_a_wrong_gradient_is_found():
+    @jax.custom_jvp
+    def square(x):
+        return jnp.sum(x * x)
+
+    square.defjvp(lambda primals, tangents: (square(*primals), jnp.sum(primals[0] * tangents[0])))
+    with pytest.raises(AssertionError):
+        assert_gradient(square, jnp.array([1.0, 2.0]))
+
+
+def test_terms_add_up(energy):
+    if not isinstance(energy, AbstractLocalEnergy):
+        pytest.skip("not local")
+    both = eqx.filter_jit(lambda x: (jnp.sum(energy.terms(x)), energy(x)))
+    for x in draws(energy, 2, seed=2):
+        np.testing.assert_allclose(*both(x), rtol=1e-13, atol=1e-13)
+
+
+def test_lattice_energies_have_one_term_a_site():
+    for name in ("Phi4", "Phi4 ring", "FreeField", "FreeField ring", "FreeField 4-D", "MixedLocal"):
+        energy = ENERGIES[name]()
+        assert energy.terms(jnp.zeros(energy.space.shape)).shape == energy.space.shape
+
+
+def test_numbers_are_strong_typed_arrays(energy):
+    for leaf in jax.tree.leaves(energy):
+        if callable(leaf):
+            continue
+        assert eqx.is_array(leaf)
+        assert not leaf.weak_type
+
+
+def _stein(energy, samples):
+    """Return the z-scores of E ∂_i U = 0 and E x_i ∂_i U = 1 over all coordinates."""
+    gradient = eqx.filter_jit(lambda xs: jax.vmap(jax.grad(energy))(xs))(samples)
+    num = samples.shape[0]
+    values = np.stack([gradient, samples * gradient - 1]).reshape(2, num, -1)
+    return values.mean(1) / (values.std(1) / np.sqrt(num))
+
+
+def _samples(energy, num=20_000, seed=3):
+    keys = jax.random.split(jax.random.key(seed), num)
+    return eqx.filter_jit(jax.vmap(lambda key: energy.sample(key=key)))(keys)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_samples_follow_the_energy(name):
+    energy = ENERGIES[name]()
+    assert isinstance(energy, AbstractDistribution)
+    samples = _samples(energy)
+    assert samples.shape[1:] == energy.space.shape
+    assert samples.dtype == jnp.float64
+    assert np.abs(_stein(energy, samples)).max() < 4.8
+    assert np.abs(_stein(energy, 1.1 * samples)).max() > 6  # twin: a wrong width
+    np.testing.assert_allclose(energy.log_prob(samples[0]), -energy(samples[0]), rtol=1e-14)
+
+
+def test_all_distributions_are_sampled():
+    is_distribution = [n for n, f in ENERGIES.items() if isinstance(f(), AbstractDistribution)]
+    assert is_distribution == DISTRIBUTIONS
+
+
+def test_a_batch_is_refused_by_the_space(energy):
+    with pytest.raises(InputError, match="vmap"):
+        energy.space.check(jnp.zeros((5, *energy.space.shape)))
+
+
+def test_no_public_energy_is_missing():
+    public = {
+        cls
+        for cls in vars(targets).values()
+        if inspect.isclass(cls) and issubclass(cls, AbstractEnergy) and not inspect.isabstract(cls)
+    }
+    assert public <= {type(make()) for make in ENERGIES.values()}
