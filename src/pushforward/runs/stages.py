@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward._errors import StorageError
+from pushforward._errors import InputError, StorageError
 from pushforward.runs.draws import Draws
 from pushforward.runs.json_files import Lines, read_document, write_document
 from pushforward.runs.lock import Lock
