@@ -17,8 +17,8 @@ from pushforward._errors import InputError
 FOUNDATIONS = ("jax2018", "equinox2021", "optax2020")
 
 BIBTEX: dict[str, str] = {
-    "nets2024": """\
-@article{nets2024,
+    "nets": """\
+@article{nets,
   title = {NETS: A Non-Equilibrium Transport Sampler},
   author = {Albergo, Michael S. and Vanden-Eijnden, Eric},
   journal = {arXiv:2410.02711},

@@ -291,7 +291,12 @@ def _options(time_limit: str | None) -> Any:
     from pushforward.experiments._runner import Options
 
     limit = None if time_limit is None else seconds(time_limit)
-    return Options(limit, settings.cache, settings.quiet, settings.device)
+    return Options(limit, settings.cache, settings.quiet, settings.device, _say)
+
+
+def _say(line: str) -> None:
+    if not settings.quiet:
+        print(line, file=sys.stderr)
 
 
 def _answer(data: Any, text: Callable[[], str]) -> None:
@@ -344,7 +349,8 @@ def _status(error: BaseException) -> tuple[int, str]:
         return error.code if isinstance(error.code, int) else 1, str(error.code)
     if (words := getattr(error, "format_message", None)) is not None:  # of the option parser
         return 2, words()
-    return 1, f"a bug of pushforward: {type(error).__name__}: {error} (--debug shows where)"
+    notes = getattr(error, "__notes__", ["--debug shows where"])
+    return 1, "\n".join([f"a bug: {type(error).__name__}: {error}", *notes])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from pushforward.experiments import Estimate, Exact, Expected, Group, at_least, 
 class Fit(Group):
     steps: int = Field(default=10, ge=1, le=1000, description="numbers drawn")
     schedule_steps: int | None = Field(default=None, ge=1, le=1000, description="span")
-    rate: float = Field(default=0.1, gt=0, le=1, description="rate", json_schema_extra={"unit": "s"})
+    rate: float = Field(
+        default=0.1, gt=0, le=1, description="rate", json_schema_extra={"unit": "s"}
+    )
 
 
 class Simulate(Group):
@@ -49,7 +51,7 @@ EXPECTED = (
     Expected("mean", 0.5, within(4.0), Exact("symmetry")),
     Expected("count", 15, at_least(), Exact("counting"), presets=("smoke",)),
 )
-REFERENCES = ("nets2024",)
+REFERENCES = ("nets",)
 EXTENDS = "draw"
 
 

@@ -50,6 +50,7 @@ def draw(
         raise ConfigError(f"-n {n}: must be an integer >= 1")
     experiment = of_run(path, file)
     config = config_of(path, experiment, overrides).config
+    sampler = experiment.optional("sampler")
     target = to or path / "exports" / "sample.npz"
     write = _writer(target)
     prepare_jax(config, options)
@@ -58,7 +59,7 @@ def draw(
     from pushforward.drivers import simulate
 
     model = load_run(path, file=file)
-    kernel, times, initial = experiment.optional("sampler")(config, model)
+    kernel, times, initial = sampler(config, model)
     key = jax.random.fold_in(root_key(config.seed), crc32(b"sample"))
     along = {"steps": times} if isinstance(times, int) else {"times": times}
     samples = simulate(kernel, n, initial=initial, watchers=options.watchers(), key=key, **along)

@@ -54,6 +54,7 @@ class Options:
     cache: bool = True
     quiet: bool = False
     device: str = "auto"
+    say: Callable[[str], None] = lambda line: None  # what a person should see at once
 
     def watchers(self, path: Path | None = None) -> tuple[Any, ...]:
         """Return progress, and the live page of the run in `path`."""
@@ -66,8 +67,10 @@ class Options:
 def place(out: Path, name: str | None, experiment: str, or_resume: bool) -> Path:
     """Return the folder of a new run: `out/name`, or the next free `out/EXPERIMENT-NNN`."""
     from pushforward.runs import next_free
+    from pushforward.runs.stages import require_name
 
     if name is not None:
+        require_name(name)
         return out / name
     return out / f"{experiment}-001" if or_resume else next_free(out, experiment)
 
@@ -278,11 +281,13 @@ def _run(
     start = time.perf_counter()
     signals.install(options.time_limit)
     folder.set_status(state="running", error=None)
-    folder.log(f"{experiment.name} seed {resolved.config.seed} in {folder.path}")
+    first = f"{experiment.name}, seed {resolved.config.seed}, in {folder.path}"
+    folder.log(first)
+    options.say(first)
     warned = [f"bit-identity is not promised: {note}" for note in notes]
     rows: list[dict[str, Any]] = []
     try:
-        with _collected_warnings(folder, warned), _closed(folder.watchers):
+        with _collected_warnings(folder, options, warned), _closed(folder.watchers):
             found = experiment.module.run(
                 resolved.config, folder, key=root_key(resolved.config.seed)
             )
@@ -309,7 +314,7 @@ def _record_failure(
     if not stopped and not isinstance(error, PushforwardError):
         message = f"{type(error).__name__}: {message}"
         with suppress(Exception):
-            _write_crash(folder.path, error)
+            error.add_note(f"traceback and environment: {_write_crash(folder.path, error)}")
     with suppress(Exception):
         folder.set_status(state="preempted" if stopped else "failed", error=message)
     with suppress(Exception):
@@ -345,8 +350,8 @@ def _report(experiment: Experiment, folder: Any) -> Path | None:
 
 
 @contextmanager
-def _collected_warnings(folder: Any, warned: list[str]) -> Iterator[None]:
-    """Send warnings to the log and the summary."""
+def _collected_warnings(folder: Any, options: Options, warned: list[str]) -> Iterator[None]:
+    """Send warnings to the screen, the log and the summary, each once."""
     with warnings.catch_warnings():
 
         def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -354,6 +359,7 @@ def _collected_warnings(folder: Any, warned: list[str]) -> Iterator[None]:
             if text not in warned:
                 warned.append(text)
                 folder.log(f"warning: {text}")
+                options.say(f"warning: {text}")
 
         warnings.showwarning = show
         yield
@@ -416,11 +422,12 @@ def _reopen(folder: Any, name: str) -> None:
     folder.stage(name).reopen()
 
 
-def _write_crash(path: Path, error: BaseException) -> None:
+def _write_crash(path: Path, error: BaseException) -> Path:
     number, name = 1, path / "crash.txt"
     while name.exists():  # an older crash is evidence too
         number += 1
         name = path / f"crash-{number}.txt"
-    entry = _last_entry(path)
     text = "".join(traceback.format_exception(error))
-    name.write_text(f"{text}\n{entry}\n", encoding="utf-8")
+    lines = [f"{key}: {value}" for key, value in _last_entry(path).items()]
+    name.write_text("\n".join([text, *lines, ""]), encoding="utf-8")
+    return name

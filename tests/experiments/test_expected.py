@@ -1,0 +1,91 @@
+"""Ours beside theirs: verdicts are never made up."""
+
+import math
+
+import pytest
+
+from pushforward._errors import ConfigError
+from pushforward.experiments._expected import (
+    Estimate,
+    Exact,
+    Expected,
+    Goal,
+    Measured,
+    Paper,
+    at_least,
+    at_most,
+    check_expected,
+    judge,
+    missed,
+    relative,
+    within,
+)
+
+
+def verdict(ours, value, comparison):
+    expected = Expected("x", value, comparison, Goal())
+    results = {} if ours is None else {"x": ours}
+    return judge(results, [expected], "smoke")[0]["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "value", "comparison", "expected"),
+    [
+        (Estimate(1.0, 0.1), 1.39, within(4.0), "within"),
+        (Estimate(1.0, 0.1), 1.41, within(4.0), "MISSED"),
+        (Estimate(1.0, 0.1), 0.59, within(4.0), "MISSED"),
+        (Estimate(1.0), 1.0, within(), "none"),  # no error bar, no verdict
+        (Estimate(1.0, 0.0), 1.0, within(), "within"),
+        (Estimate(1.0, 0.0), 1.1, within(), "MISSED"),
+        (Estimate(math.nan, 0.1), 1.0, within(), "MISSED"),
+        (Estimate(1.0, math.nan), 1.0, within(), "MISSED"),
+        (Estimate(0.9), 0.9, at_least(), "within"),
+        (Estimate(0.89), 0.9, at_least(), "MISSED"),
+        (Estimate(math.nan), 0.9, at_least(), "MISSED"),
+        (Estimate(0.9), 0.9, at_most(), "within"),
+        (Estimate(0.91), 0.9, at_most(), "MISSED"),
+        (Estimate(math.nan), 0.9, at_most(), "MISSED"),
+        (Estimate(-1.04), -1.0, relative(0.05), "within"),
+        (Estimate(-1.06), -1.0, relative(0.05), "MISSED"),
+        (None, 1.0, at_least(), "MISSED"),  # expected, but never found
+    ],
+)
+def test_verdicts(ours, value, comparison, expected):
+    assert verdict(ours, value, comparison) == expected
+
+
+def test_a_number_without_error_bar_has_no_z_score():
+    expected = [Expected("x", 1.0, at_least(), Exact("proof"))]
+    assert "sigma" not in judge({"x": Estimate(2.0)}, expected, "")[0]["deviation"]
+    assert judge({"x": Estimate(2.0, 0.5)}, expected, "")[0]["deviation"] == "+2.0 sigma"
+
+
+def test_rows():
+    expected = [
+        Expected("a", 1.0, within(), Paper("nets", "Table 1"), unit="nats", note="hard"),
+        Expected("b", 2.0, at_least(), Measured("2 cores"), presets=("paper",)),
+    ]
+    rows = judge({"c": Estimate(3, unit="s"), "a": Estimate(1.1, 0.1)}, expected, "smoke")
+    assert [row["name"] for row in rows] == ["a", "c"]
+    assert rows[0]["source"] == "nets, Table 1"
+    assert (rows[0]["unit"], rows[0]["note"], rows[1]["unit"]) == ("nats", "hard", "s")
+    assert rows[1]["verdict"] == "none"
+    assert rows[1]["expected"] is None
+    rows = judge({"a": Estimate(1.1, 0.1)}, expected, "paper")
+    assert missed(rows) == ["b"]
+    assert rows[1]["value"] is None
+
+
+def test_a_name_is_expected_once_a_preset():
+    smoke = Expected("a", 1.0, at_least(), Goal(), presets=("smoke",))
+    paper = Expected("a", 2.0, at_least(), Goal(), presets=("paper",))
+    check_expected([smoke, paper], ["smoke", "paper"])
+    with pytest.raises(ConfigError, match="a twice for preset 'smoke'"):
+        check_expected([smoke, smoke], ["smoke", "paper"])
+
+
+def test_estimates_are_plain_floats():
+    import numpy as np
+
+    ours = Estimate(np.float32(1.5), np.ones(()))
+    assert (type(ours.value), type(ours.error)) == (float, float)
