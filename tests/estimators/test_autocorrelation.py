@@ -128,9 +128,8 @@ def test_five_autocorrelation_times_refuse(chains, refused):
             try:
                 gamma_method(ar1(a, (chains, 5 * tau), seed))
                 warned += bool(caught)
-            except ChainTooShort as error:
+            except ChainTooShort:
                 raised += 1
-                assert "500 draws" in str(error)
     assert raised >= refused * 40
     assert raised + warned == 40
 
@@ -180,12 +179,10 @@ def test_bad_series(series, message):
         gamma_method(np.arange(100.0), S=0.0)
 
 
-@pytest.mark.parametrize("draws", [1, 2, 9])
+@pytest.mark.parametrize("draws", [2, 9])
 def test_a_handful_of_draws(draws):
-    with pytest.raises((ChainTooShort, FrozenObservable)):
-        gamma_method(np.arange(float(draws)))
-    with pytest.raises(ChainTooShort):
-        gamma_method(np.arange(float(2 * draws)).reshape(2, -1).repeat(2, 1)[:, : max(draws, 2)])
+    with pytest.raises(ChainTooShort, match=f"{draws} draws a chain, expected 10"):
+        gamma_method(np.arange(3.0 * draws).reshape(3, draws))
 
 
 def test_integers_booleans_and_jax_arrays():
@@ -261,8 +258,10 @@ def test_prints_like_a_paper():
 def test_equal_to_pyerrors(a):
     pe = pytest.importorskip("pyerrors", reason="the reference implementation is an extra")
     chains = ar1(a, (3, 4000), 11) + 1
-    ours = gamma_method(chains)
-    observable = pe.Obs(list(chains), ["e|r1", "e|r2", "e|r3"])
+    ours, mean = gamma_method(chains), chains.mean()
+    # Left alone it subtracts each chain's own mean, blind to chains that disagree: hand it ours.
+    names = ["e|r1", "e|r2", "e|r3"]
+    observable = pe.Obs(list(chains - mean), names, means=[mean] * 3)
     observable.gamma_method(S=2.0)
     assert observable.e_windowsize["e"] == ours.window
     assert observable.dvalue == pytest.approx(ours.error, rel=1e-10)
