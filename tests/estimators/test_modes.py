@@ -7,6 +7,7 @@ import pytest
 
 from pushforward._errors import InputError
 from pushforward.estimators import coverage, mode_weights, multinomial_floor, total_variation
+from pushforward.targets import gmm40
 
 # Three overlapping modes on a line, unequal weights and widths.
 CENTRES, WIDTHS, EXACT = np.array([-1.0, 0.8, 5.0]), np.array([1.0, 0.5, 1.5]), (0.2, 0.5, 0.3)
@@ -75,3 +76,15 @@ def test_floor():
     assert abs(multinomial_floor(uneven, 37) - variation.mean()) < 4.5 * spread
     with pytest.raises(InputError, match="at least one"):
         multinomial_floor(uneven, 0)
+
+
+def test_gmm40_by_responsibilities():
+    """Exact samples give 1/40 each within multinomial error."""
+    target = gmm40()
+    n, exact = 20_000, jnp.full(40, 1 / 40)
+    x = jax.vmap(lambda k: target.sample(key=k))(jax.random.split(jax.random.key(0), n))
+    sigma = math.sqrt(39 / 40**2 / n)
+    weights, _ = mode_weights(target.responsibilities, x)
+    assert coverage(weights, exact) == 40
+    assert jnp.max(jnp.abs(weights - exact)) < 4.5 * sigma
+    assert total_variation(weights, exact) < 1.3 * multinomial_floor(exact, n)

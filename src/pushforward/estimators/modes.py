@@ -2,7 +2,8 @@ r"""Whether all modes were found, and in the right proportion.
 
 The weight of mode k is the weighted mean of its responsibility p_k(x), the posterior probability
 that x came from component k: exact samples give the exact mode weights on average, even where modes
-overlap. Counting the nearest centre instead is biased as soon as they do.
+overlap. Counting the nearest centre instead is biased where overlapping modes differ in weight or
+width, or meet by threes (measured on gmm40: up to 3 % of a mode's weight).
 
 Two numbers are read off: how many modes are covered, and the total variation ½ Σ |w_k − w*_k|,
 to be compared with `multinomial_floor`, what n exact independent samples would show.
