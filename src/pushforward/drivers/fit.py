@@ -228,7 +228,6 @@ class _Session:
         state = eqx.tree_at(lambda c: c.rows, carry, None)
         found = self.stage.restore(state)
         if found is None:
-            self.stage.append_metrics([])
             return carry
         state, step, extra = found
         if step > self.steps:
@@ -236,6 +235,8 @@ class _Session:
                 f"{self.stage.path} holds {step} steps, asked for {self.steps}: a run cannot be "
                 f"shortened, ask for {step} or more"
             )
+        if step < self.steps and self.stage.finished:
+            self.stage.reopen()
         self.rows = self.stage.metrics()
         self.seconds, self.compile_seconds = extra["seconds"], extra["compile_seconds"]
         self.saved_step = step

@@ -29,13 +29,13 @@ class Keep(eqx.Module):
     every
         Steps between draws (the start of a march along `times` counts as step 0).
     what
-        Function of x; default the sample itself.
+        Function of x, or `OfState(f)`; default the sample itself.
     particles
         Only the first so many particles (of each member of a stack); None for all.
     """
 
     every: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
-    what: Callable[[Any], PyTree] = lambda x: x
+    what: Callable[[Any], PyTree] | OfState = lambda x: x
     particles: int | None = eqx.field(static=True, default=None)
 
 

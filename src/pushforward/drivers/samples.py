@@ -19,9 +19,9 @@ class Measured(NamedTuple):
     error: Any
 
     def __str__(self) -> str:
-        if self.error is None or np.ndim(self.value):
-            return f"{self.value}" + (f" ± {self.error}" if self.error is not None else "")
-        return f"{self.value:.6g} ± {self.error:.2g}"
+        if isinstance(self.value, float) and isinstance(self.error, float):
+            return f"{self.value:.6g} ± {self.error:.2g}"
+        return f"{self.value}" + ("" if self.error is None else f" ± {self.error}")
 
 
 class Samples:
@@ -40,7 +40,7 @@ class Samples:
     draws
         What `keep` asked for.
     moments
-        Mean and standard deviation of large observables, by name.
+        `estimators.Moments` of large observables, by name.
     """
 
     def __init__(self, x: X, log_weight, *, record, draws, moments, weighted, populations, stacked):

@@ -16,6 +16,7 @@ from .._tree import copy_arrays, named_leaves
 from .._typing import Array, Context, Float, PRNGKey, X
 from ..dynamics import AbstractKernel, State
 from ..estimators import AbstractResampling
+from ..estimators import Moments as HostMoments
 from ..paths import check_times
 from ..runs import Stage, as_stage
 from . import signals
@@ -442,7 +443,7 @@ def _column(name: str) -> str:
 
 
 def _draw(name: str) -> str:
-    return name or "x"
+    return name.lstrip(".") or "x"
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -451,16 +452,9 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _moments(moments: Moments) -> dict[str, dict[str, np.ndarray]]:
-    count = max(int(moments.count), 1)
+def _moments(moments: Moments) -> dict[str, HostMoments]:
+    count = int(moments.count)
     return {
-        name.removeprefix("['").removesuffix("']"): {
-            "mean": np.asarray(mean),
-            "std": np.sqrt(np.asarray(m2) / max(count - 1, 1)),
-            "count": count,
-        }
-        for (name, mean), (_, m2) in zip(
-            named_leaves(moments.mean), named_leaves(moments.m2), strict=True
-        )
+        name: HostMoments(count, np.asarray(moments.mean[name]), np.asarray(moments.m2[name]))
+        for name in moments.mean
     }
-

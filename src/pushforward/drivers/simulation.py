@@ -161,9 +161,10 @@ class SimStep(eqx.Module):
         assert keep is not None
         axis = state.log_weight.high.ndim - 1
         num = state.log_weight.high.shape[axis] if keep.particles is None else keep.particles
-        x = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, num, axis=axis), state.x)
-        apply = jax.vmap(keep.what)
-        return apply(x) if axis == 0 else jax.vmap(apply)(x)
+        seen = state if isinstance(keep.what, OfState) else state.x
+        seen = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, num, axis=axis), seen)
+        apply = jax.vmap(keep.what.fn if isinstance(keep.what, OfState) else keep.what)
+        return apply(seen) if axis == 0 else jax.vmap(apply)(seen)
 
     def resampled(self, state: State, i: Count) -> tuple[State, Array]:
         """Resample within every population where its ESS asks for it; never at the last time."""

@@ -40,7 +40,21 @@ class Entry(NamedTuple):
     hidden: bool = False
 
 
-REGISTRY: dict[str, Entry] = {}
+REGISTRY: dict[str, Entry] = {
+    "nets-gmm40": Entry(
+        "nets_gmm40",
+        "A neural sampler for an energy with forty separate modes, with exact weights",
+        tags=("nets", "sampling"),
+        time="smoke 1 min, laptop 5 min",
+    ),
+    "selftest": Entry(
+        "selftest",
+        "Two small jobs on which the promises about bits are tested",
+        tags=("test",),
+        time="smoke 20 s",
+        hidden=True,
+    ),
+}
 
 _CONFIG = ("Config", "Fit", "Group")
 _EXPECTED = ("Estimate", "Exact", "Expected", "Goal", "Measured", "Paper")

@@ -5,6 +5,7 @@ from .annealing import ParameterPath as ParameterPath
 from .base import AbstractAnnealing as AbstractAnnealing
 from .base import at_time as at_time
 from .mixture_path import MixturePath as MixturePath
+from .mixture_path import MixtureVariance as MixtureVariance
 from .times import AbstractSchedule as AbstractSchedule
 from .times import ExponentialWarp as ExponentialWarp
 from .times import Identity as Identity

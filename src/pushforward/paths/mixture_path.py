@@ -66,3 +66,20 @@ class MixturePath(AbstractAnnealing):
         rate = (0.5 * dv / v).reshape(-1, *(1,) * x.ndim)
         velocity = mean + rate * (x[None] - t * mean)
         return jnp.tensordot(self.at(t).responsibilities(x), velocity, axes=1)
+
+
+class MixtureVariance(eqx.Module):
+    r"""v(t) = (1 − t)² s_0² + t² s_1²: the common variance of the components of a mixture path.
+
+    Parameters
+    ----------
+    base_scale, target_scale
+        s_0 of the base and s_1 of the target's components.
+    """
+
+    base_scale: Scalar = eqx.field(converter=scalar)
+    target_scale: Scalar = eqx.field(converter=scalar)
+
+    def __call__(self, t: Time) -> Scalar:
+        """Return v(t)."""
+        return ((1 - t) * self.base_scale) ** 2 + (t * self.target_scale) ** 2

@@ -102,19 +102,16 @@ class LocalVariance(eqx.Module):
         The schedule s(t) of the path.
     base_scale, target_scale
         σ_0, the width of the base, and s_1, the narrowest length of the target.
-    factor
-        Multiplies ℓ².
     """
 
     schedule: AbstractSchedule
     base_scale: Scalar = eqx.field(converter=scalar)
     target_scale: Scalar = eqx.field(converter=scalar)
-    factor: Scalar = eqx.field(converter=scalar, default=1.0)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return factor · ℓ²(t)."""
+        """Return ℓ²(t)."""
         s = self.schedule(t)
-        return self.factor / ((1 - s) / self.base_scale**2 + s / self.target_scale**2)
+        return 1 / ((1 - s) / self.base_scale**2 + s / self.target_scale**2)
 
 
 def uniform_times(num: int) -> Float[Array, " num+1"]:

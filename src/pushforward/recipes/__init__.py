@@ -1,0 +1,12 @@
+"""Assemblies: one file a system, where a newcomer reads it in sixty lines."""
+
+from .base import Recipe as Recipe
+from .nets import MalaStep as MalaStep
+from .nets import Scaled as Scaled
+from .nets import langevin_process as langevin_process
+from .nets import nets as nets
+from .nets import smc as smc
+from .nets import transport_process as transport_process
+from .tuning import Scales as Scales
+from .tuning import length_scales as length_scales
+from .tuning import tune_epsilon as tune_epsilon

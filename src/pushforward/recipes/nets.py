@@ -1,0 +1,167 @@
+r"""NETS: a neural sampler for an energy, exact weights included.
+
+1. Put a path ρ_t between a wide base and the target: `Annealing` with warped time.
+2. Let walkers run along it with noise and a drift b (`Langevin`), store them (`Rollout`).
+3. Train b and F on the walkers until the continuity equation holds: `Continuity`.
+4. Sample with weights that are exact however bad b is: `transport_process` (the map with its
+   log-determinant, then one HMC step), or `langevin_process` where d is large.
+
+Untrained (b = 0), step 4 is annealed importance sampling; with resampling it is SMC: `smc`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._errors import InputError
+from .._tree import scalar
+from .._typing import PRNGKey, Scalar, Time
+from ..dynamics import Compose, Euler, Langevin, RungeKutta, Transport, compose
+from ..mcmc import HMC
+from ..networks import DriftMLP, FreeEnergy, RandomFourier, Sampler, ScoreSkip
+from ..objectives import Continuity, Exact, Hutchinson
+from ..paths import (
+    AbstractAnnealing,
+    Annealing,
+    ExponentialWarp,
+    LocalVariance,
+    uniform_times,
+)
+from ..sources import Rollout
+from ..targets import AbstractEnergy, Normal
+from .base import Recipe
+from .tuning import Scales, length_scales
+
+LARGEST_JACOBIAN = 64
+
+
+def nets(
+    target: AbstractEnergy,
+    base: Normal | None = None,
+    *,
+    path: AbstractAnnealing | None = None,
+    variance: Callable | None = None,
+    drift: Callable | None = None,
+    width: int = 128,
+    fourier: int = 0,
+    walkers: int = 512,
+    refresh: int = 50,
+    noise: float = 30.0,
+    steps: int = 100,
+    key: PRNGKey | None = None,
+) -> Recipe:
+    """Return the parts of a NETS sampler for `target` on R^n.
+
+    Parameters
+    ----------
+    target
+        Any energy, as from `from_log_density`.
+    base
+        Where walkers start; default a `Normal` twice as wide as 1,000 short chains spread. Give it
+        when modes are far apart (those chains stay in the nearest ones): wider than the target.
+    path, variance
+        Default: the geometric path, its time warped by the ratio of the length scales that short
+        chains measure, and its `LocalVariance`. Give both or neither.
+    drift
+        b(t, x, g), zero before training. Default: `ScoreSkip` around a `DriftMLP` of 3 hidden
+        layers of `width` units with `fourier` random features (64 to 128 for many modes).
+    walkers, refresh
+        Of the training rollouts.
+    noise
+        ε_t of the training walkers in units of the local variance.
+    steps
+        Steps of `times`.
+    key
+        Of the initial weights and the pilot chains; default `jax.random.key(0)`.
+
+    References
+    ----------
+    Albergo and Vanden-Eijnden 2024, arXiv 2410.02711.
+    """
+    key = jax.random.key(0) if key is None else key
+    keys = [jax.random.fold_in(key, k) for k in range(3)]
+    shape = getattr(target.space, "shape", None)
+    if shape is None:
+        raise InputError(f"nets needs an energy on R^n, got one on {target.space}")
+    if (path is None) != (variance is None):
+        raise InputError("give both path and variance, or neither: variance=LocalVariance(...)")
+    if path is None or drift is None:
+        scales = length_scales(target, base, key=keys[0])
+    if path is None:
+        path = Annealing(scales.base, target, ExponentialWarp(scales.kappa))
+        variance = LocalVariance(path.schedule, scales.wide, scales.narrow)
+    if drift is None:
+        drift = _default_drift(scales, variance, width, fourier, keys[1])
+    model = Sampler(drift, FreeEnergy(key=keys[2]))
+
+    walk = eqx.Partial(langevin_process, path, Scaled(variance, noise))
+    if math.prod(shape) <= LARGEST_JACOBIAN:
+        process = eqx.Partial(transport_process, path, MalaStep(variance), Euler())
+        divergence = Exact()
+    else:
+        process, divergence = walk, Hutchinson()
+    objective = Continuity(walk, clip=1e3, divergence=divergence)
+    source = Rollout(walk, walkers=walkers, num_times=100, refresh=refresh)
+    return Recipe(model, process, objective, source, uniform_times(steps), path.base)
+
+
+def _default_drift(scales: Scales, variance: Callable, width: int, fourier: int, key: PRNGKey):
+    keys = [jax.random.fold_in(key, k) for k in range(3)]
+    spread, dim = jnp.ravel(scales.spread), scales.spread.size
+    features = RandomFourier(dim, fourier, 3 / scales.wide, key=keys[0]) if fourier else None
+    network = DriftMLP(
+        dim, width=width, scale=spread, out_scale=scales.typical, fourier=features, key=keys[1]
+    )
+    return ScoreSkip(network, variance, key=keys[2])
+
+
+def smc(
+    path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrator=None
+) -> Compose:
+    """Return the classical kernel: reweight, then one HMC trajectory. AIS; with resampling, SMC.
+
+    ```python
+    pf.simulate(smc(path, .5), 2000, times=uniform_times(100), resample=Systematic(.5),
+                populations=8, key=key)
+    ```
+    """
+    options = {} if integrator is None else {"integrator": integrator}
+    return compose(Transport(path), HMC(path, step_size, num_steps, **options))
+
+
+def langevin_process(path: AbstractAnnealing, epsilon: Any, model: Sampler) -> Langevin:
+    """Return Langevin dynamics with the model's drift and exact two-kernel weights."""
+    return Langevin(path, model.drift, epsilon)
+
+
+def transport_process(
+    path: AbstractAnnealing, step_size: Any, integrator: RungeKutta, model: Sampler
+) -> Compose:
+    """Return the map of the model's drift with its log-determinant, then one MALA step."""
+    return compose(Transport(path, model.drift, integrator), HMC(path, step_size, 1))
+
+
+class Scaled(eqx.Module):
+    """A law of time times a factor: ε_t = factor · ℓ²(t)."""
+
+    law: Callable[[Time], Scalar]
+    factor: Scalar = eqx.field(converter=scalar)
+
+    def __call__(self, t: Time) -> Scalar:
+        """Return factor · law(t)."""
+        return self.factor * self.law(t)
+
+
+class MalaStep(eqx.Module):
+    """A step size √(factor · ℓ²(t)) that follows the local width along a path."""
+
+    variance: Callable[[Time], Scalar]
+    factor: Scalar = eqx.field(converter=scalar, default=0.5)
+
+    def __call__(self, t: Time) -> Scalar:
+        """Return the step size at time t."""
+        return jnp.sqrt(self.factor * self.variance(t))

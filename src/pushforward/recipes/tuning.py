@@ -1,0 +1,125 @@
+"""Pilot runs: length scales of a target, and the best noise for a trained drift."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import InputError
+from .._tree import scalar
+from .._typing import Array, PRNGKey
+from ..drivers import simulate
+from ..mcmc import HMC
+from ..paths import uniform_times
+from ..targets import AbstractEnergy, Normal, energy_and_gradient
+
+
+class Scales(NamedTuple):
+    """Length scales of a sampling problem on R^n.
+
+    Attributes
+    ----------
+    base
+        A normal base: centred on the chains, `widening` times their spread in each coordinate.
+    wide, narrow
+        σ_0, the geometric mean width of the base, and s_1 = √(d/E|∇U|²), the narrowest length.
+    spread
+        Width of the base in each coordinate.
+    """
+
+    base: Normal
+    wide: float
+    narrow: float
+    spread: Array
+
+    @property
+    def kappa(self) -> float:
+        """κ = 2 log(σ_0/s_1) for `ExponentialWarp`, at least 0.1."""
+        return max(0.1, 2 * math.log(self.wide / self.narrow))
+
+    @property
+    def typical(self) -> float:
+        """Geometric mean of both lengths: the size of the network's output."""
+        return math.sqrt(self.wide * self.narrow)
+
+
+def length_scales(
+    target: AbstractEnergy,
+    base: Normal | None = None,
+    *,
+    chains: int = 1000,
+    steps: int = 100,
+    rounds: int = 8,
+    widening: float = 2.0,
+    key: PRNGKey,
+) -> Scales:
+    """Measure a target with short MALA chains, whose step size adapts between rounds.
+
+    Parameters
+    ----------
+    target
+        The energy on R^n.
+    base
+        Where chains start, and the base if given; default a standard normal start.
+    chains, steps, rounds
+        Chains, steps a round, rounds.
+    widening
+        The default base is this many times wider than the chains' spread.
+    """
+    start = Normal(target.space.shape) if base is None else base
+    kernel, x = HMC(target, 0.1), chains
+    for k in range(rounds):
+        round_key = jax.random.fold_in(key, k)
+        samples = simulate(kernel, x, steps=steps, initial=start, key=round_key)
+        x = samples.x
+        acceptance = float(samples.record["info.acceptance"].mean())
+        step = kernel.step_size * math.exp(2 * (acceptance - 0.6))
+        kernel = eqx.tree_at(lambda h: h.step_size, kernel, jnp.asarray(step, x.dtype))
+    flat = np.asarray(x, dtype=float).reshape(chains, -1)
+    if not np.isfinite(flat).all():
+        raise InputError("short chains on the target left the finite numbers: give a base")
+    _, gradient = jax.jit(jax.vmap(lambda y: energy_and_gradient(target, y)))(x)
+    narrow = math.sqrt(flat.size / float(np.sum(np.asarray(gradient, float) ** 2)))
+    if base is None:
+        shape = target.space.shape
+        spread = widening * flat.std(0)
+        base = Normal(shape, flat.mean(0).reshape(shape), spread.reshape(shape))
+    spread = np.broadcast_to(np.asarray(base.scale, float), target.space.shape)
+    wide = float(np.exp(np.log(spread).mean()))
+    return Scales(base, wide, min(narrow, wide), scalar(np.array(spread)))
+
+
+def tune_epsilon(
+    process: Callable[[Array], eqx.Module],
+    epsilons: Sequence[float],
+    *,
+    steps: int = 100,
+    walkers: int = 512,
+    key: PRNGKey,
+) -> dict[str, np.ndarray]:
+    """Return ESS and log Z of a trained process against its noise; nothing is trained again.
+
+    Parameters
+    ----------
+    process
+        Maps a number ε to a kernel; all members run as one stacked kernel.
+    epsilons
+        The values to try, such as `numpy.geomspace(.1, 100, 8)` times the narrowest length².
+    """
+    kernels = [process(scalar(e)) for e in epsilons]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a) if eqx.is_array(a[0]) else a[0], *kernels)
+    samples = simulate(
+        stacked, walkers, times=uniform_times(steps), stacked=True,
+        initial=kernels[0].path.base, key=key,
+    )  # fmt: skip
+    log_z = samples.log_z
+    return {
+        "epsilon": np.asarray(epsilons, float),
+        "ess": np.asarray(samples.ess),
+        "log_z": log_z.value,
+        "log_z_error": log_z.error,
+    }
