@@ -11,7 +11,7 @@ from typing import Any
 
 import equinox as eqx
 
-from .._typing import PRNGKey, Scalar, V, X
+from pushforward._typing import PRNGKey, Scalar, V, X
 
 
 class AbstractSpace(eqx.Module):

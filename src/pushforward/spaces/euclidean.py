@@ -8,8 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
-from .._typing import Array, PRNGKey, Scalar
+from pushforward._errors import InputError
+from pushforward._typing import Array, PRNGKey, Scalar
+
 from .base import AbstractManifold
 
 

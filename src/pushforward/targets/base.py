@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from .._errors import InputError
-from .._tree import compensated_sum
-from .._typing import Array, Float, PRNGKey, Scalar, V, X
-from ..spaces import AbstractManifold, Euclidean
+from pushforward._errors import InputError
+from pushforward._tree import compensated_sum
+from pushforward._typing import Array, Float, PRNGKey, Scalar, V, X
+from pushforward.spaces import AbstractManifold, Euclidean
 
 
 class AbstractEnergy(eqx.Module):
@@ -170,7 +170,7 @@ def check_energy(energy: AbstractEnergy, num: int = 8) -> None:
         )
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"the energy returned dtype {dtype}, expected a real floating dtype")
-    gradients, terms = jax.vmap(lambda x: _gradient_and_terms(energy, x))(points)
+    gradients, terms = jax.jit(jax.vmap(lambda x: _gradient_and_terms(energy, x)))(points)
     values = np.asarray(terms).reshape(num, -1).sum(1)
     bad = np.isnan(values) | (values == -np.inf)
     if bad.any() or np.all(values == np.inf):

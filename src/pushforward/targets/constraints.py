@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import InputError
-from .._tree import concrete, scalar
-from .._typing import Array, Float, Scalar
-from ..spaces import Euclidean
+from pushforward._errors import InputError
+from pushforward._tree import concrete, scalar
+from pushforward._typing import Array, Float, Scalar
+from pushforward.spaces import Euclidean
 
 
 class AbstractConstraint(eqx.Module):

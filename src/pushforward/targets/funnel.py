@@ -9,10 +9,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
-from .._tree import concrete, scalar
-from .._typing import Array, Float, PRNGKey
-from ..spaces import Euclidean
+from pushforward._errors import InputError
+from pushforward._tree import concrete, scalar
+from pushforward._typing import Array, Float, PRNGKey
+from pushforward.spaces import Euclidean
+
 from .base import AbstractDistribution, AbstractLocalEnergy
 
 

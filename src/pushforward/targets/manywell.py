@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from .._tree import scalar
-from .._typing import Array, Float
-from ..spaces import Euclidean
+from pushforward._tree import scalar
+from pushforward._typing import Array, Float
+from pushforward.spaces import Euclidean
+
 from .base import AbstractLocalEnergy
 
 

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
-from .._errors import InputError
-from .._tree import concrete, scalar
-from .._typing import Array, Float, PRNGKey, Scalar, X
-from ..spaces import AbstractManifold
+from pushforward._errors import InputError
+from pushforward._tree import concrete, scalar
+from pushforward._typing import Array, Float, PRNGKey, Scalar, X
+from pushforward.spaces import AbstractManifold
+
 from .base import AbstractDistribution, energy_terms
 from .gaussian import Normal, StudentT
 

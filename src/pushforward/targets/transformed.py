@@ -13,9 +13,10 @@ from typing import Any
 
 import equinox as eqx
 
-from .._errors import InputError
-from .._typing import Array, Float, Scalar
-from ..spaces import Euclidean
+from pushforward._errors import InputError
+from pushforward._typing import Array, Float, Scalar
+from pushforward.spaces import Euclidean
+
 from .base import AbstractEnergy, check_energy
 from .constraints import AbstractConstraint, Blocks
 

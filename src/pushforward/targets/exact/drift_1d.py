@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._errors import InputError
+from pushforward._errors import InputError
 
 
 def drift_1d(

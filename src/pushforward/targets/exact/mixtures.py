@@ -2,10 +2,10 @@ r"""Moments of Gaussian mixtures: E x = Σ_k w_k m_k, E|x|² = Σ_k w_k ( |m_k|�
 
 import numpy as np
 
-from ..._errors import InputError
-from ..._typing import Array
-from ..gaussian import Normal
-from ..mixtures import Mixture
+from pushforward._errors import InputError
+from pushforward._typing import Array
+from pushforward.targets.gaussian import Normal
+from pushforward.targets.mixtures import Mixture
 
 
 def mixture_mean(mixture: Mixture) -> np.ndarray:

@@ -9,10 +9,12 @@ any power of the step: the default grids give ten digits or more at m² = −1, 
 doubling `num` says how many elsewhere.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
-from ..._errors import InputError
-from ..phi4 import lattice_laplacian
+from pushforward._errors import InputError
+from pushforward.targets.phi4 import lattice_laplacian
 
 
 def free_field_log_z(shape: tuple[int, ...], m2: float) -> float:
@@ -56,6 +58,7 @@ def _phi2(length: int, width: int, m2: float, coupling: float, num: int) -> floa
     return float(weights @ ((phi**2) @ vectors**2))
 
 
+@lru_cache(maxsize=8)
 def _spectrum(
     width: int, m2: float, coupling: float, num: int
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:

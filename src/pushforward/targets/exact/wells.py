@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._errors import InputError
-from ..base import AbstractEnergy
+from pushforward._errors import InputError
+from pushforward.targets.base import AbstractEnergy
 
 
 def well_log_z(
