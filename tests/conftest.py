@@ -1,0 +1,35 @@
+"""Every test runs in float64 with rank promotion an error; rooms below the drivers add strictness."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # `examples` and `benchmarks` are imported by tests
+
+# Compiled programs are shared between workers and subprocesses, and with the next run.
+os.environ.setdefault("PUSHFORWARD_CACHE", str(ROOT / "build" / "cache"))
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+STRICT = ("spaces", "targets", "paths", "networks", "dynamics", "mcmc", "estimators", "laws")
+
+
+@pytest.fixture(autouse=True)
+def _strict_promotion(request):
+    """Refuse mixed dtypes in the rooms below the drivers (optax itself mixes them)."""
+    room = Path(request.node.path).relative_to(ROOT / "tests").parts[0]
+    if room not in STRICT:
+        yield
+        return
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
