@@ -181,7 +181,7 @@ class SimStep(eqx.Module):
             index, flag = self.resample(state.log_weight.value, key=key)
             index = jnp.where(last, jnp.arange(index.size), index)
             drawn = jax.tree.map(lambda a: a[index], state)
-            log_weight = reset_weights(drawn.log_weight, flag & ~last)
+            log_weight = reset_weights(state.log_weight, flag & ~last)
             return eqx.tree_at(lambda s: s.log_weight, drawn, log_weight), flag & ~last
 
         new, flags = jax.vmap(one)(cut, keys)
