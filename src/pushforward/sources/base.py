@@ -6,7 +6,7 @@ data that do not fit, `block(i0, n)` returns the batches of the absolute steps i
 resumed run reads the same data.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -71,7 +71,7 @@ class Arrays(AbstractSource):
         return jax.tree.map(lambda leaf: leaf[rows], self.data.value), state, NoInfo()
 
 
-class AbstractFeed:
+class AbstractFeed(ABC):
     """Batches made on the host; a function of the absolute step alone."""
 
     @abstractmethod
