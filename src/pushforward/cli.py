@@ -250,12 +250,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(args=_globals_first(given), prog_name="pushforward", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # `pushforward list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except BaseException as error:
-        code = _fail(error)
+        code = _hang_up() if _is_closed_pipe(error) else _fail(error)
     raise SystemExit(code or 0)
+
+
+def _is_closed_pipe(error: BaseException) -> bool:
+    """Tell whether the reader of our output went away (the option parser exits by itself then)."""
+    parsed = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    return parsed or isinstance(error, BrokenPipeError)
+
+
+def _hang_up() -> int:
+    """Send what is still buffered nowhere: `pushforward list | head -1` ends quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _globals_first(given: list[str]) -> list[str]:

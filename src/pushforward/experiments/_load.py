@@ -163,7 +163,8 @@ def load_run(path: str | Path, *, file: str | Path | None = None) -> Any:
         raise NotARun(f"{path} holds no trained model yet: pushforward resume {path}")
     from pushforward.formats.model import load
 
-    return load(path / "model.safetensors", experiment.optional("build")(config))
+    with jax.enable_x64(config.x64):  # built and read in the precision of the run
+        return load(path / "model.safetensors", experiment.optional("build")(config))
 
 
 def estimates(results: Any, name: str) -> dict[str, Estimate]:
