@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-C = TypeVar("C")
+C = TypeVar("C", bound="Carry")
 _compilations = 0
 
 
@@ -35,7 +35,11 @@ def advance(fixed: tuple[Callable[[C], C], jax.Array], carry: C) -> C:
     global _compilations
     _compilations += 1
     step, bound = fixed
-    return jax.lax.while_loop(lambda c: (c.i < bound) & ~c.stop, lambda c: step(c), carry)
+
+    def unfinished(carry: C) -> jax.Array:
+        return (carry.i < bound) & ~carry.stop
+
+    return jax.lax.while_loop(unfinished, lambda c: step(c), carry)
 
 
 class Controller:

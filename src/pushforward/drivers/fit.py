@@ -141,7 +141,9 @@ def fit(
     mask = _mask(model, trainable_leaves)
     params, static = eqx.partition(model, mask)
     if not jax.tree.leaves(params):
-        raise InputError("the model has no trainable leaf: inexact arrays outside Frozen are trained")
+        raise InputError(
+            "the model has no trainable leaf: inexact arrays outside Frozen are trained"
+        )
 
     key = check_key(key)
     stage = as_stage(folder, "fit")
@@ -209,8 +211,9 @@ class _Session:
         average = None if step.ema is None else copy_arrays(params)
         zero = jnp.zeros((), jnp.int32)
         source = step.source.init(step.model(params), key=stream(step.key, "init"))
+        later: Any = None  # rows are shaped like those of the first step
         empty = FitCarry(
-            zero, params, step.optimiser.init(params), average, copy_arrays(source), None, None,
+            zero, params, step.optimiser.init(params), average, copy_arrays(source), later, later,
             zero, zero, jnp.zeros((), bool),
         )  # fmt: skip
         row = eqx.filter_eval_shape(row_shapes, step, empty)
@@ -318,7 +321,8 @@ class _Session:
             self.save(carry)
             good = f"the state before it is saved as the checkpoint of step {i}"
         raise NonFinite(
-            f"training stopped at step {i}: {text}. {good or 'No folder was given: nothing saved'}. "
+            f"training stopped at step {i}: {text}. "
+            f"{good or 'No folder was given: nothing saved'}. "
             "Try a smaller learning rate, clip=1.0, or guard=SkipNonFinite()"
         )
 
@@ -353,5 +357,3 @@ def _check_ema(ema: EMA | None, steps: int) -> None:
             f"sample the initial weights; use EMA(..., warm_up=True) or EMA({1 - 10 / steps:.3g})",
             stacklevel=3,
         )
-
-

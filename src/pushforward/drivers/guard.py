@@ -48,7 +48,7 @@ class SkipNonFinite(AbstractGuard):
 
 
 def describe_nonfinite(losses: Any, gradients: Any, batch: Any, source_failed: bool) -> str:
-    """Return where the NaN is: source, loss or gradient, the leaf, how many samples, their range."""
+    """Return where the NaN is: source, loss or gradient, leaf, how many samples, their range."""
     losses = np.asarray(losses)
     bad = int((~np.isfinite(losses)).sum())
     where = []

@@ -71,8 +71,10 @@ class Samples:
         error is the spread of `populations` (None, with a warning, below four).
         """
         self._need_weights("log_z")
-        pairs = self._each(lambda a: np.array(self._log_z(a), dtype=object))
-        return Measured(*pairs) if not self._stacked else Measured(*np.stack(pairs).T.astype(float))
+        if not self._stacked:
+            return Measured(*self._log_z(self.log_weight))
+        pairs = [self._log_z(row) for row in self.log_weight]
+        return Measured(*np.array(pairs, dtype=float).T)
 
     @property
     def elbo(self):
@@ -100,7 +102,7 @@ class Samples:
         if not self._stacked:
             return one(values, self.log_weight)
         members = range(self.log_weight.shape[0])
-        each = [one(jax.tree.map(lambda v: v[s], values), self.log_weight[s]) for s in members]
+        each = [one(_row(values, s), self.log_weight[s]) for s in members]
         stack = [jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)]
         return Measured(*stack)
 
@@ -117,7 +119,7 @@ class Samples:
             value, error = weights.mean(values, log_weight)
             return value, None if self._resampled else error
         each = [
-            weights.mean(jax.tree.map(lambda v: v[k], self._split(values)), part)[0]
+            weights.mean(_row(self._split(values), k), part)[0]
             for k, part in enumerate(self._split(log_weight))
         ]
         share = np.exp([float(weights.log_z(a)) for a in self._split(log_weight)])
@@ -140,7 +142,7 @@ class Samples:
             warnings.warn(
                 f"walkers were resampled in {self._populations} population(s): no honest error of "
                 "log Z; write simulate(..., populations=8)",
-                stacklevel=4,
+                stacklevel=3,
             )
             return float(weights.log_z(log_weight)), None
         value, error = weights.log_z_populations(self._split(log_weight))
@@ -160,7 +162,10 @@ class Samples:
     def _need_weights(self, what: str) -> None:
         if not self._weighted:
             raise InputError(
-                f"this kernel carries no weight, so there is no {what}: put it behind one that does, "
-                "as in compose(Transport(path), HMC(path, step_size))"
+                f"this kernel carries no weight, so there is no {what}: put it behind one that "
+                "does, as in compose(Transport(path), HMC(path, step_size))"
             )
 
+
+def _row(tree: PyTree, k: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[k], tree)

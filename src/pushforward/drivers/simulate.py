@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from .._errors import InputError, NonFinite
 from .._tree import copy_arrays, named_leaves
@@ -151,6 +150,7 @@ class _Session:
     def run(self, x: X, context: Context):
         carry = self.restored(self.start(x, context))
         every = 1 if self.step.keep is None else int(self.step.keep.every)
+        assert carry.rows is not None  # only a checkpoint leaves them out
         cap = carry.rows.capacity - 1
         if carry.draws is not None:
             cap = min(cap, carry.draws.capacity * every - 1)
@@ -195,8 +195,8 @@ class _Session:
         if bad.any():
             raise InputError(
                 f"the energy is not finite at {bad.sum()} of {bad.size} starting points, the first "
-                f"is particle {np.argwhere(bad)[0].tolist()} with U = {energy[bad][0]}: start where "
-                "the density is positive"
+                f"is particle {np.argwhere(bad)[0].tolist()} with U = {energy[bad][0]}: start "
+                "where the density is positive"
             )
 
     def restored(self, carry: SimCarry) -> SimCarry:
@@ -242,10 +242,11 @@ class _Session:
         start, stop = self.flushed, self.rows_at(i)
         if stop <= start:
             return {}
+        assert carry.rows is not None
         columns = {_column(n): v for n, v in carry.rows.take(start, stop).items()}
-        kept = {}
-        if carry.draws is not None:
-            every = int(self.step.keep.every)
+        kept, first, keep = {}, 0, self.step.keep
+        if carry.draws is not None and keep is not None:
+            every = int(keep.every)
             first, last = -(-start // every), -(-stop // every)
             if last > first:
                 kept = {_draw(n): v for n, v in carry.draws.take(first, last).items()}
@@ -274,7 +275,9 @@ class _Session:
         self.save(carry)
         state, info, nan = _inspect(self.step, carry.state, carry.i)
         t, t_next = (float(v) for v in self.step.interval(jnp.asarray(i)))
-        where = f"step {i} (t = {t:.6g} -> {t_next:.6g})" if self.step.times is not None else f"step {i}"
+        where = f"step {i}"
+        if self.step.times is not None:
+            where += f" (t = {t:.6g} -> {t_next:.6g})"
         bad = np.asarray(nan)
         first = tuple(int(k) for k in np.argwhere(bad)[0]) if bad.any() else (0,) * bad.ndim
         kernel = self.step.shared
@@ -317,8 +320,8 @@ def _check(kernel, times, steps, resample, warm_up):
         raise InputError(f"kernel is {type(kernel).__name__}, expected an AbstractKernel")
     if (times is None) == (steps is None):
         raise InputError(
-            "give exactly one of times (a process along a path: times=uniform_times(200)) and steps "
-            "(a chain: steps=1000)"
+            "give exactly one of times (a process along a path: times=uniform_times(200)) and "
+            "steps (a chain: steps=1000)"
         )
     if times is not None:
         if kernel.stationary:
@@ -411,7 +414,9 @@ def _index(index, shape):
     if index.shape == shape:
         index = index[..., None]
     if index.shape[:-1] != shape or not jnp.issubdtype(index.dtype, jnp.integer):
-        raise InputError(f"index has shape {index.shape}, expected integers {shape} or {shape}+(k,)")
+        raise InputError(
+            f"index has shape {index.shape}, expected integers {shape} or {shape}+(k,)"
+        )
     return index
 
 

@@ -106,7 +106,9 @@ class SimStep(eqx.Module):
         moments, draws = self.streamed(carry, state, n, due)
         state = jax.tree.map(lambda a, b: jnp.where(failed, b, a), state, carry.state)
         rows = None if carry.rows is None else carry.rows.put(n, row, due)
-        return SimCarry(jnp.where(failed, carry.i, carry.i + 1), state, moments, rows, draws, failed)
+        return SimCarry(
+            jnp.where(failed, carry.i, carry.i + 1), state, moments, rows, draws, failed
+        )
 
     def row(self, state: State, i: Count, info: PyTree) -> dict[str, Any]:
         """Return what is recorded after step i: along times weighted means, for chains series."""
@@ -168,7 +170,8 @@ class SimStep(eqx.Module):
 
     def resampled(self, state: State, i: Count) -> tuple[State, Array]:
         """Resample within every population where its ESS asks for it; never at the last time."""
-        if self.resample is None or self.times is None:
+        resample = self.resample
+        if resample is None or self.times is None:
             return state, jnp.zeros((), jnp.int32)
         shape = state.log_weight.high.shape
         groups = state.log_weight.high.size // (shape[-1] // self.populations)
@@ -178,7 +181,7 @@ class SimStep(eqx.Module):
         last = i + 2 >= self.times.shape[0]
 
         def one(state: State, key):
-            index, flag = self.resample(state.log_weight.value, key=key)
+            index, flag = resample(state.log_weight.value, key=key)
             index = jnp.where(last, jnp.arange(index.size), index)
             drawn = jax.tree.map(lambda a: a[index], state)
             log_weight = reset_weights(state.log_weight, flag & ~last)
@@ -208,5 +211,3 @@ def _size(value: Array, axis: int) -> int:
 
 def _regroup(leaf: Array, axes: int, groups: int) -> Array:
     return leaf.reshape(groups, -1, *leaf.shape[axes:])
-
-

@@ -189,6 +189,7 @@ def _keep_small(good: Flag, new: PyTree, old: PyTree) -> PyTree:
 
 @eqx.filter_jit
 def inspect(step: FitStep, carry: FitCarry):
+    """Run a step again and return losses, gradients, batch and whether the source failed."""
     batch, _, info = step.draw(carry)
     key = stream(jax.random.fold_in(step.key, carry.i), "objective")
     index = jnp.arange(step.batch, dtype=jnp.int32)
@@ -198,6 +199,7 @@ def inspect(step: FitStep, carry: FitCarry):
 
 
 def row_shapes(step: FitStep, carry: FitCarry):
+    """Return one metric row, to know its shapes; a source whose state changes is refused."""
     batch, source, info = step.draw(carry)
     before, after = jax.tree.structure(carry.source), jax.tree.structure(source)
     if before != after:
