@@ -24,16 +24,22 @@ class Geometric(Group):
 
     base_scale: float = Field(default=80.0, gt=1.4, le=1000, description="width of the base")
     kappa: float = Field(default=8.3, gt=0, le=30, description="warp of time, about 2 log(σ_0/s_1)")
-    steps: int = Field(default=100, ge=4, multiple_of=4, le=10**5, description="Euler steps of the sampler")
+    steps: int = Field(
+        default=100, ge=4, multiple_of=4, le=10**5, description="Euler steps of the sampler"
+    )
 
 
 class Mixture(Group):
     """The mixture path: modes grow out of the base; it knows their means."""
 
     base_scale: float = Field(default=5.0, gt=1.4, le=100, description="width of the base")
-    train_steps: int = Field(default=600, ge=1, le=10**7, description="optimiser steps")
-    steps: int = Field(default=20, ge=4, multiple_of=4, le=10**5, description="RK4 steps of the sampler")
-    langevin_steps: int = Field(default=400, ge=4, multiple_of=4, le=10**5, description="steps of Langevin")
+    train_steps: int = Field(default=1000, ge=1, le=10**7, description="optimiser steps")
+    steps: int = Field(
+        default=20, ge=4, multiple_of=4, le=10**5, description="RK4 steps of the sampler"
+    )
+    langevin_steps: int = Field(
+        default=400, ge=4, multiple_of=4, le=10**5, description="steps of Langevin"
+    )
 
 
 class Network(Group):
@@ -208,7 +214,11 @@ def _train(config: Config, name: str, folder, key):
 
     def evaluate(model, *, key):
         samples = pf.simulate(kernel_of(model), 512, times=times, key=key)
-        return {"ess": samples.ess, "log_z": samples.log_z.value, "log_z_error": samples.log_z.error}
+        return {
+            "ess": samples.ess,
+            "log_z": samples.log_z.value,
+            "log_z_error": samples.log_z.error,
+        }
 
     every = fit.steps // config.fit.evaluations if config.fit.evaluations else None
     stage = folder.stage(f"train-{name}")
@@ -220,7 +230,7 @@ def _train(config: Config, name: str, folder, key):
         schedule_steps=fit.schedule_steps,
         optimiser=optimiser(fit),
         batch=fit.batch,
-        ema=pf.drivers.EMA(fit.ema),
+        ema=pf.drivers.EMA(fit.ema, warm_up=True),
         evaluate=evaluate,
         evaluate_every=every,
         folder=stage,
@@ -244,7 +254,10 @@ def _samplers(config: Config, name: str) -> dict[str, Any]:
     if name == "mixture":
         noise = recipes.Scaled(_variance(config, name), 5.0)
         langevin = Partial(recipes.langevin_process, path, noise)
-        samplers["mixture Langevin"] = (langevin, paths.uniform_times(config.mixture.langevin_steps))
+        samplers["mixture Langevin"] = (
+            langevin,
+            paths.uniform_times(config.mixture.langevin_steps),
+        )
     return samplers
 
 
@@ -294,7 +307,9 @@ def _numbers(label: str, samples, ess: bool = True) -> dict[str, Estimate]:
     rows = {
         f"{label}: log Z": Estimate(*samples.log_z),
         f"{label}: modes found": Estimate(int((modes > 0.25 / 40).sum())),
-        f"{label}: TV of mode weights": Estimate(weights.total_variation(modes, np.full(40, 1 / 40))),
+        f"{label}: TV of mode weights": Estimate(
+            weights.total_variation(modes, np.full(40, 1 / 40))
+        ),
         f"{label}: E|x|²": Estimate(float(second.value), float(second.error)),
     }
     if ess:
@@ -306,11 +321,15 @@ def _numbers(label: str, samples, ess: bool = True) -> dict[str, Estimate]:
 def _cost_row(label: str, samples, history) -> dict[str, Any]:
     record = samples.record
     count = {kind: _calls(record, kind) for kind in ("energy", "gradient", "divergence")}
-    return {"sampler": label} | {f"{kind} calls": n for kind, n in count.items()} | {
-        "log Z error": samples.log_z.error,
-        "training seconds": None if history is None else history.seconds,
-        "samples": len(samples),
-    }
+    return (
+        {"sampler": label}
+        | {f"{kind} calls": n for kind, n in count.items()}
+        | {
+            "log Z error": samples.log_z.error,
+            "training seconds": None if history is None else history.seconds,
+            "samples": len(samples),
+        }
+    )
 
 
 def _calls(record, kind: str) -> float:

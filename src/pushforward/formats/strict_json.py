@@ -35,10 +35,10 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """Serialise `value` with sorted keys: one text for one value."""
+    """Serialise `value`: compact text has sorted keys (one text for one value), indented text keeps order."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
-        plain(value), sort_keys=True, allow_nan=False, indent=indent, separators=separators
+        plain(value), sort_keys=indent is None, allow_nan=False, indent=indent, separators=separators
     )
 
 

@@ -18,6 +18,7 @@ from .constraints import Positive as Positive
 from .constraints import Real as Real
 from .constraints import Simplex as Simplex
 from .funnel import Funnel as Funnel
+from .gaussian import AbstractProduct as AbstractProduct
 from .gaussian import Normal as Normal
 from .gaussian import StudentT as StudentT
 from .manywell import DoubleWell as DoubleWell

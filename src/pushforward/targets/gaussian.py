@@ -17,7 +17,11 @@ from pushforward.spaces import Euclidean
 from .base import AbstractDistribution, AbstractLocalEnergy
 
 
-class Normal(AbstractLocalEnergy, AbstractDistribution):
+class AbstractProduct(AbstractLocalEnergy, AbstractDistribution):
+    """Independent coordinates: `terms` is elementwise in x and in the parameters, so it broadcasts."""
+
+
+class Normal(AbstractProduct):
     r"""Independent normals: U = Σ_i [ (x_i − m_i)²/(2 s_i²) + log s_i + ½ log 2π ].
 
     Parameters
@@ -49,7 +53,7 @@ class Normal(AbstractLocalEnergy, AbstractDistribution):
         return self.mean + self.scale * jax.random.normal(key, self.space.shape, dtype)
 
 
-class StudentT(AbstractLocalEnergy, AbstractDistribution):
+class StudentT(AbstractProduct):
     r"""Independent Student t: U = Σ_i (ν+1)/2 · log(1 + z_i²/ν) + log s_i + log c(ν), z = (x−m)/s.
 
     The base for heavy-tailed targets, where a Gaussian base gives weights of infinite variance.

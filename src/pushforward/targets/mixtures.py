@@ -16,7 +16,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 
 from pushforward._errors import InputError
 from pushforward._tree import concrete, scalar
@@ -24,7 +23,7 @@ from pushforward._typing import Array, Float, PRNGKey, Scalar, X
 from pushforward.spaces import AbstractManifold
 
 from .base import AbstractDistribution, energy_terms
-from .gaussian import Normal, StudentT
+from .gaussian import AbstractProduct, Normal, StudentT
 
 
 class Mixture(AbstractDistribution):
@@ -76,6 +75,12 @@ class Mixture(AbstractDistribution):
         return cls(stacked, log_weights)
 
     def _log_joint(self, x: X) -> Float[Array, " k"]:
+        if isinstance(self.components, AbstractProduct):
+            # components last: K numbers in a row vectorise, d = 2 of them do not (4x measured)
+            last = jax.tree.map(lambda leaf: _last(leaf, x.ndim), self.components)
+            terms = last.terms(x[..., None])
+            return self.log_weights - jnp.sum(terms, axis=tuple(range(x.ndim)))
+
         def component(one: AbstractDistribution) -> Scalar:
             return jnp.sum(energy_terms(one, x))  # plain sum: differences x − m_k are exact
 
@@ -83,7 +88,7 @@ class Mixture(AbstractDistribution):
 
     def __call__(self, x: X) -> Scalar:
         """Return −log Σ_k w_k ρ_k(x)."""
-        return -logsumexp(self._log_joint(x))
+        return -_log_sum_exp(self._log_joint(x))
 
     def responsibilities(self, x: X) -> Float[Array, " k"]:
         """Return p_k(x) = w_k ρ_k(x) / ρ(x): the chance that x came from component k."""
@@ -95,6 +100,18 @@ class Mixture(AbstractDistribution):
         k = jax.random.categorical(which, self.log_weights)
         one = jax.tree.map(lambda leaf: leaf[k] if eqx.is_array(leaf) else leaf, self.components)
         return one.sample(key=inside)
+
+
+def _last(leaf: Array, ndim: int) -> Array:
+    moved = jnp.moveaxis(leaf, 0, -1)
+    return moved.reshape(*(1,) * (ndim + 1 - moved.ndim), *moved.shape)
+
+
+def _log_sum_exp(a: Float[Array, " k"]) -> Scalar:
+    # SciPy's keeps signs and infinities of every entry; here the largest is finite or all are -inf
+    top = jax.lax.stop_gradient(jnp.max(a))
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    return jnp.log(jnp.sum(jnp.exp(a - top))) + top
 
 
 def mt_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:

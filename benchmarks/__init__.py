@@ -1,0 +1,1 @@
+"""Timings against peers in one process: compile and run apart, minimum of repeats."""
