@@ -1,15 +1,15 @@
 """The two verbs, `fit` and `simulate`: the only loops over steps, particles, chains and rungs."""
 
 from .advance import compilations as compilations
-from .fit import History as History
+from .ema import EMA as EMA
 from .fit import fit as fit
 from .guard import SkipNonFinite as SkipNonFinite
 from .guard import StopAtNonFinite as StopAtNonFinite
+from .history import History as History
 from .observe import Keep as Keep
 from .observe import OfState as OfState
 from .samples import Samples as Samples
 from .simulate import simulate as simulate
-from .training import EMA as EMA
 from .watchers import AbstractWatcher as AbstractWatcher
 from .watchers import Jsonl as Jsonl
 from .watchers import Progress as Progress

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._tree import copy_arrays
 from .._typing import Array, Count, Flag, Float, Int, PRNGKey
 from ..dynamics import AbstractKernel, State
 from ..estimators import AbstractResampling, weights
 from ..estimators import reset as reset_weights
+from .checks import check_energies, check_same_types
 from .keys import sample_keys, stream
 from .observe import SMALL, Keep, OfState, observed
-from .records import Moments, Ring, reduce_particles
+from .records import Moments, Ring, capacity_for, reduce_particles
 
 
 class SimCarry(eqx.Module):
@@ -211,3 +213,41 @@ def _size(value: Array, axis: int) -> int:
 
 def _regroup(leaf: Array, axes: int, groups: int) -> Array:
     return leaf.reshape(groups, -1, *leaf.shape[axes:])
+
+
+@eqx.filter_jit
+def inspect(step: SimStep, state: State, i: Count):
+    """Run a step again and return states, infos and which particles went wrong."""
+    moved, info = step.moved(state, i)
+    bad = jnp.isnan(moved.log_weight.value)
+    for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed")):
+        if hasattr(node, "failed"):
+            bad = bad | node.failed
+    return moved, info, bad
+
+
+def start_simulation(step: SimStep, x: PyTree, context: PyTree, total: int) -> SimCarry:
+    """Return the carry before the first step: copies, so that nothing of the caller is donated."""
+    state, (row, kept, large) = _begin(step, x, context)
+    check_energies(state.energy, state.log_weight.high.shape)
+    zero, one = jnp.zeros((), jnp.int32), jnp.ones((), bool)
+    draws = None if step.keep is None else Ring.like(kept, capacity_for(kept, limit=1024))
+    if step.times is None:
+        rows = Ring.like(row, capacity_for(row, limit=1024))
+    else:  # the start is the first row
+        rows = Ring.like(row, min(capacity_for(row), total + 1)).put(zero, row, one)
+        draws = None if draws is None else draws.put(zero, kept, one)
+    carry = SimCarry(zero, state, Moments.like(large), rows, draws, jnp.zeros((), bool))
+    return copy_arrays(carry)
+
+
+@eqx.filter_jit
+def _begin(step: SimStep, x: PyTree, context: PyTree):
+    state = step.begin(x, context)
+    after, info = eqx.filter_eval_shape(step.moved, state, jnp.zeros((), jnp.int32))
+    why = "x0, the energy and the times must share one floating dtype"
+    check_same_types(state, after, "in a step the kernel's State", why)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), info)
+    row = step.row(state, jnp.asarray(-1, jnp.int32), zeros)
+    kept = None if step.keep is None else step.kept(state)
+    return state, (row, kept, step.large(state, state.log_weight.high.ndim - 1))

@@ -13,41 +13,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from .._errors import InputError
-from .._tree import concrete, scalar
+from .._tree import copy_arrays
 from .._typing import Count, Flag, PRNGKey, Scalar
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
+from .checks import check_same_types
+from .ema import EMA
 from .guard import AbstractGuard
 from .keys import sample_keys, stream
 from .records import Interval, Ring, reduce_particles
-
-
-class EMA(eqx.Module):
-    """Average of the weights, a_i = d_i a_{i−1} + (1 − d_i) θ_i, a_0 = θ_0, no bias correction.
-
-    Parameters
-    ----------
-    decay
-        d in [0, 1). Good values .99 for 1,000 steps, .9999 for 100,000.
-    warm_up
-        d_i = min(d, (1 + i)/(10 + i)), i = 1, 2, ...: forgets the start sooner.
-    """
-
-    decay: Scalar = eqx.field(converter=scalar)
-    warm_up: bool = eqx.field(static=True, default=False)
-
-    def __check_init__(self):
-        known = concrete(self.decay)
-        if known is not None and not 0 <= known < 1:
-            raise InputError(f"decay must lie in [0, 1), got {known}")
-
-    def at(self, i: Count) -> Scalar:
-        """Return d_i for i = 1, 2, ..."""
-        if not self.warm_up:
-            return self.decay
-        step = i.astype(self.decay.dtype)
-        return jnp.minimum(self.decay, (1 + step) / (10 + step))
 
 
 class FitCarry(eqx.Module):
@@ -84,6 +58,10 @@ class FitStep(eqx.Module):
     def model(self, params: PyTree) -> PyTree:
         """Return the model with these trainable leaves."""
         return eqx.combine(params, self.static)
+
+    def averaged(self, carry: FitCarry) -> PyTree:
+        """Return the model to use: the average if there is one."""
+        return self.model(carry.params if self.ema is None else carry.average)
 
     def draw(self, carry: FitCarry):
         """Return the batch of step i, the next source state and the source's info."""
@@ -132,7 +110,7 @@ class FitStep(eqx.Module):
         """Take one step, or none if it is bad."""
         batch, source, source_info = self.draw(carry)
         loss, grads, info = self.gradient(carry, batch)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         failed = jnp.asarray(getattr(source_info, "failed", False))
         good = jnp.isfinite(loss) & jnp.isfinite(norm) & ~failed
 
@@ -201,8 +179,28 @@ def inspect(step: FitStep, carry: FitCarry):
 def row_shapes(step: FitStep, carry: FitCarry):
     """Return one metric row, to know its shapes; a source whose state changes is refused."""
     batch, source, info = step.draw(carry)
-    before, after = jax.tree.structure(carry.source), jax.tree.structure(source)
-    if before != after:
-        raise InputError(f"the source's state changed structure in a draw: {before} -> {after}")
+    why = "a source returns a state like the one it was given"
+    check_same_types(carry.source, source, "in a draw the source's state", why)
     loss, _, objective_info = step.gradient(carry, batch)
     return metric_row(loss, loss, objective_info, info)
+
+
+def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
+    """Return the carry before the first step: copies, so that nothing of the caller is donated."""
+    params = copy_arrays(params)
+    average = None if step.ema is None else copy_arrays(params)
+    zero = jnp.zeros((), jnp.int32)
+    source = step.source.init(step.model(params), key=stream(step.key, "init"))
+    later: Any = None  # rows are shaped like those of the first step
+    empty = FitCarry(
+        zero, params, step.optimiser.init(params), average, copy_arrays(source), later, later,
+        zero, zero, jnp.zeros((), bool),
+    )  # fmt: skip
+    row = eqx.filter_eval_shape(row_shapes, step, empty)
+    carry = eqx.tree_at(
+        lambda c: (c.interval, c.rows),
+        empty,
+        (Interval.like(row), Ring.like(row, rows)),
+        is_leaf=lambda x: x is None,
+    )
+    return copy_arrays(carry)

@@ -1,0 +1,35 @@
+"""The average of the weights along a training."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._errors import InputError
+from .._tree import concrete, scalar
+from .._typing import Count, Scalar
+
+
+class EMA(eqx.Module):
+    """Average of the weights, a_i = d_i a_{i−1} + (1 − d_i) θ_i, a_0 = θ_0, no bias correction.
+
+    Parameters
+    ----------
+    decay
+        d in [0, 1). Good values .99 for 1,000 steps, .9999 for 100,000.
+    warm_up
+        d_i = min(d, (1 + i)/(10 + i)), i = 1, 2, ...: forgets the start sooner.
+    """
+
+    decay: Scalar = eqx.field(converter=scalar)
+    warm_up: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        known = concrete(self.decay)
+        if known is not None and not 0 <= known < 1:
+            raise InputError(f"decay must lie in [0, 1), got {known}")
+
+    def at(self, i: Count) -> Scalar:
+        """Return d_i for i = 1, 2, ..."""
+        if not self.warm_up:
+            return self.decay
+        step = i.astype(self.decay.dtype)
+        return jnp.minimum(self.decay, (1 + step) / (10 + step))
