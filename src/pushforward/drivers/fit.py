@@ -24,7 +24,7 @@ from .feed import Blocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
-from .session import AbstractSession, opened
+from .session import AbstractSession, opened, stage_key
 from .training import FitCarry, FitStep, inspect, start_training
 from .watchers import AbstractWatcher
 
@@ -107,9 +107,8 @@ def fit(
     log_every = max(1, schedule_steps // 2000) if log_every is None else log_every
     check_fit(objective, optimiser, ema, steps, batch, micro_batch, log_every)
     params, static = split_model(model, trainable_leaves)
-    key = check_key(key)
     with opened(folder, "fit") as stage:
-        key = stream(key, stage.name, "fit") if stage else stream(key, "fit")
+        key = stage_key(check_key(key), stage, "fit")
         feed = None
         if isinstance(source, AbstractFeed):
             feed = Blocks(source, batch)

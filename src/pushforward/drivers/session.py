@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import InputError, NonFinite
+from .._typing import PRNGKey
 from ..runs import Stage, as_stage
 from . import signals
 from .advance import Controller, drive
+from .keys import stream
 from .watchers import AbstractWatcher
 
 
@@ -32,6 +34,11 @@ def opened(folder: str | Path | Stage | None, name: str) -> Iterator[Stage | Non
     finally:
         if stage is not None and stage is not folder:
             stage.close()
+
+
+def stage_key(key: PRNGKey, stage: Stage | None, verb: str) -> PRNGKey:
+    """Return the key of a verb in its stage; without a folder the stage is named like the verb."""
+    return stream(key, stage.name if stage else verb, verb)
 
 
 class AbstractSession(ABC):

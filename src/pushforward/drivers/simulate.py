@@ -16,12 +16,12 @@ from ..estimators import Moments as HostMoments
 from ..runs import Stage
 from .advance import Controller
 from .checks import check_simulate
-from .keys import check_key, stream
+from .keys import check_key
 from .observe import Keep, OfState
 from .particles import split_members, start_particles
 from .records import Moments, scalars
 from .samples import Samples
-from .session import AbstractSession, opened
+from .session import AbstractSession, opened, stage_key
 from .simulation import SimCarry, SimStep, inspect, start_simulation
 from .watchers import AbstractWatcher
 
@@ -93,10 +93,9 @@ def simulate(
     InputError, NonFinite, Stopped, StorageError
     """
     grid = check_simulate(kernel, times, steps, resample, warm_up, populations, lanes)
-    key = check_key(key)
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
-        key = stream(key, stage.name, "simulate") if stage else stream(key, "simulate")
+        key = stage_key(check_key(key), stage, "simulate")
         x, index = start_particles(kernel, x0, initial, index, members, populations, key)
         step = SimStep(
             *split,
