@@ -29,6 +29,11 @@ def scalar(value: Any) -> jax.Array:
     return jnp.asarray(array, dtype=jnp.result_type(kind))
 
 
+def scalar_or_law(value: Any) -> Any:
+    """Return a function of time as it is, a number as `scalar` does: for fields that take both."""
+    return value if callable(value) else scalar(value)
+
+
 def concrete(array: Any) -> np.ndarray | None:
     """Return the value of an array, or None while it is traced (checks are skipped then)."""
     try:

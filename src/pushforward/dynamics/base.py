@@ -17,6 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
 from .._tree import Sum
 from .._typing import Context, Count, PRNGKey, Scalar, Time, X
@@ -56,7 +57,9 @@ class Cost(eqx.Module):
     divergence: Count
 
     @classmethod
-    def of(cls, energy=0, gradient=0, divergence=0) -> "Cost":
+    def of(
+        cls, energy: ArrayLike = 0, gradient: ArrayLike = 0, divergence: ArrayLike = 0
+    ) -> "Cost":
         """Build from numbers; a gradient gives the energy too and is not counted twice."""
         return cls(*(jnp.asarray(n, jnp.int32) for n in (energy, gradient, divergence)))
 

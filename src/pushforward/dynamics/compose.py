@@ -9,6 +9,7 @@ Jarzynski's equality but they are not the reversal of the works going up.
 
 from typing import Any
 
+import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
 
@@ -29,8 +30,9 @@ class Compose(AbstractKernel):
         movers = [type(m).__name__ for m in self.members if not m.stationary]
         if len(movers) > 1:
             raise InputError(
-                f"compose got {len(movers)} kernels that move along the path ({', '.join(movers)}), "
-                "expected at most one: put one process beside stationary kernels such as HMC"
+                f"compose got {len(movers)} kernels that move along the path "
+                f"({', '.join(movers)}), expected at most one: put one process beside stationary "
+                "kernels such as HMC"
             )
 
     @property
@@ -64,7 +66,7 @@ class Compose(AbstractKernel):
             moved, info = member.step(start, now, then, key=keys[1])
             state = State(moved.x, moved.log_weight, moved.context, moved.energy)
             now = then
-            infos.append(info)
+            infos.append(_with_start(info, start.memory))
         return state, tuple(infos)
 
     def reversed(self) -> "Compose":
@@ -85,6 +87,13 @@ def compose(*kernels: AbstractKernel) -> Compose:
     Good values: `compose(Transport(path), HMC(path, step_size))` is AIS (SMC with resampling).
     """
     return Compose(kernels)
+
+
+def _with_start(info: Any, memory: Any) -> Any:
+    """Count the gradient that a member's memory cost where it took over (its step does not)."""
+    if memory is None or not hasattr(info, "cost"):
+        return info
+    return eqx.tree_at(lambda i: i.cost.gradient, info, info.cost.gradient + 1)
 
 
 def _keys(key: PRNGKeyArray, k: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:

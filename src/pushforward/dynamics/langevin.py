@@ -14,7 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._tree import concrete, scalar
+from .._tree import concrete, scalar_or_law
 from .._typing import Context, PRNGKey, Scalar, Time, V, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing, at_time
@@ -87,6 +87,10 @@ class ContinuousTime(AbstractWeight):
 class Langevin(AbstractTwoKernel):
     r"""Euler–Maruyama steps x' = x + D b − |D| ε g + √(2ε|D|) ξ along a path, with weights.
 
+    A hard wall (U = +inf) absorbs the walkers that step behind it, while the backward kernel still
+    comes from there: log Z is then too low at any step. `compose(Transport(path), HMC(path, ...))`
+    is exact with walls.
+
     Parameters
     ----------
     path
@@ -108,7 +112,7 @@ class Langevin(AbstractTwoKernel):
     path: AbstractAnnealing
     drift: Callable = Zero()
     epsilon: Scalar | Callable[[Time], Scalar] = eqx.field(
-        default=1.0, converter=lambda e: e if callable(e) else scalar(e)
+        default=1.0, converter=scalar_or_law
     )
     weight: AbstractWeight = TwoKernel()
 
@@ -163,7 +167,8 @@ class Langevin(AbstractTwoKernel):
         step, epsilon = t_next - t, self.epsilon_between(t, t_next)
         move = step * left.drift - (jnp.abs(step) * epsilon) * left.gradient
         noise = (x_next - x - move) / jnp.sqrt(2 * epsilon * jnp.abs(step))
-        return TwoKernel().increment(self, t, x, left, t_next, right, noise)
+        increment = TwoKernel().increment(self, t, x, left, t_next, right, noise)
+        return park(increment, left.energy, right.energy)
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
         """Return r = div b − b·∇U_t − ∂_t U_t."""

@@ -131,7 +131,9 @@ class Transport(AbstractProcess):
 
     def reversed(self) -> "AbstractProcess":
         """Return the inverse map (itself for `Zero`)."""
-        return self if isinstance(self.drift, Zero) else InverseTransport(self)
+        if isinstance(self.drift, Zero):
+            return self
+        return InverseTransport(self.path, self.drift, self.integrator)
 
     def explain(self, info: TransportInfo) -> str:
         """Return the sentence for a folded map."""
@@ -144,25 +146,27 @@ class Transport(AbstractProcess):
 class InverseTransport(AbstractProcess):
     r"""x = Φ_{t,t'}^{-1}(y) by Newton's method, ΔA = U_t'(y) − U_t(x) − log|det ∂Φ/∂x|.
 
-    A Runge–Kutta step backwards is not the inverse of the step forwards (3e-5 apart at usual steps);
-    the work of a reversal needs the inverse. If Newton does not converge the log-determinant is NaN
-    and the run stops.
+    A Runge–Kutta step backwards is not the inverse of the step forwards (3e-5 apart at usual
+    steps); the work of a reversal needs the inverse. If Newton does not converge the
+    log-determinant is NaN and the run stops.
 
     Parameters
     ----------
-    forward
-        The transport whose steps are undone.
+    path, drift, integrator
+        Of the `Transport` whose steps are undone.
     max_steps
         Newton iterations; 20 are plenty when the step is short enough for Φ to be injective.
     """
 
-    forward: Transport
+    path: AbstractAnnealing
+    drift: Callable
+    integrator: RungeKutta
     max_steps: int = eqx.field(static=True, default=20)
 
     @property
-    def path(self) -> AbstractAnnealing:
-        """The path of the forward transport."""
-        return self.forward.path
+    def forward(self) -> Transport:
+        """The transport whose steps are undone."""
+        return Transport(self.path, self.drift, self.integrator)
 
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey

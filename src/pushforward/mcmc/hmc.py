@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._tree import concrete, scalar
+from .._tree import concrete, scalar_or_law
 from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..dynamics import AbstractStationary, Cost, State, no_weight
 from ..paths import AbstractAnnealing, at_time
@@ -77,7 +77,7 @@ class HMC(AbstractStationary):
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
     path: AbstractAnnealing | AbstractEnergy
     step_size: Scalar | Callable[[Time], Scalar] = eqx.field(
-        converter=lambda e: e if callable(e) else scalar(e)
+        converter=scalar_or_law
     )
     num_steps: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
     integrator: Splitting = Leapfrog()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
 from .._tree import Frozen, scalar
 from .._typing import Array, Float, PRNGKey, Scalar, Time
@@ -78,10 +79,10 @@ class DriftMLP(eqx.Module):
         *,
         width: int = 128,
         depth: int = 3,
-        scale: float = 1.0,
-        out_scale: float = 1.0,
+        scale: ArrayLike = 1.0,
+        out_scale: ArrayLike = 1.0,
         fourier: RandomFourier | None = None,
-        score_scale: float | None = None,
+        score_scale: ArrayLike | None = None,
         activation: Callable = jnp.tanh,
         key: PRNGKey,
     ):
@@ -99,7 +100,7 @@ class DriftMLP(eqx.Module):
         parts = [flat / self.scale.value, time_features(t)]
         if self.fourier is not None:
             parts.append(self.fourier(flat))
-        if self.score_scale is not None:
+        if self.score_scale is not None and g is not None:
             h = jnp.ravel(g) * self.score_scale.value
             parts.append(h / (1 + jnp.abs(h) / 4))
         return (self.out_scale.value * self.mlp(jnp.concatenate(parts))).reshape(x.shape)

@@ -5,12 +5,14 @@ drift that transports it exactly is known. It USES THE MEANS of the target, whic
 told: results along it are a check of the machine, not an achievement.
 """
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
+from .._errors import InputError
 from .._tree import scalar
 from .._typing import Array, Float, Scalar, Time
 from ..targets import Mixture, Normal
@@ -34,22 +36,36 @@ class MixturePath(AbstractAnnealing):
 
     references: ClassVar[tuple[str, ...]] = ("nets",)
     target: Mixture
-    base_scale: Scalar = eqx.field(converter=scalar)
+    base: Normal
+
+    def __init__(self, target: Mixture, base_scale: ArrayLike):
+        if not isinstance(target.components, Normal):
+            raise InputError(
+                f"the components are {type(target.components).__name__}, expected one stacked "
+                "Normal: only for normals is the path known"
+            )
+        self.target = target
+        self.base = Normal(target.components.space.shape, 0.0, base_scale)
 
     @property
-    def base(self) -> Normal:
-        """N(0, s_0²)."""
-        return Normal(self.target.space.shape, 0.0, self.base_scale)
+    def base_scale(self) -> Scalar:
+        """s_0, the width of the base."""
+        return self.base.scale
+
+    @property
+    def components(self) -> Normal:
+        """The components of the target: one stacked `Normal`."""
+        return cast(Normal, self.target.components)
 
     def variance(self, t: Time) -> Float[Array, " k"]:
         """Return v_k(t) = (1 − t)² s_0² + t² s_k²."""
-        return ((1 - t) * self.base_scale) ** 2 + (t * self.target.components.scale) ** 2
+        return ((1 - t) * self.base_scale) ** 2 + (t * self.components.scale) ** 2
 
     def at(self, t: Time) -> Mixture:
         """Return the mixture Σ_k w_k N(t μ_k, v_k(t))."""
-        shape = self.target.space.shape
+        shape = self.components.space.shape
         component = jax.vmap(lambda mean, v: Normal(shape, t * mean, jnp.sqrt(v)))
-        components = component(self.target.components.mean, self.variance(t))
+        components = component(self.components.mean, self.variance(t))
         return Mixture(components, self.target.log_weights)
 
     def denergy_dt(self, t: Time, x: Array) -> Scalar:
@@ -62,7 +78,7 @@ class MixturePath(AbstractAnnealing):
         Each component moves by its own affine flow; the mixture's drift is their mean under p_k.
         """
         v, dv = jax.jvp(self.variance, (t,), (jnp.ones_like(t),))
-        mean = self.target.components.mean
+        mean = self.components.mean
         rate = (0.5 * dv / v).reshape(-1, *(1,) * x.ndim)
         velocity = mean + rate * (x[None] - t * mean)
         return jnp.tensordot(self.at(t).responsibilities(x), velocity, axes=1)

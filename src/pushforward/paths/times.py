@@ -81,7 +81,8 @@ class Interpolated(AbstractSchedule):
 
     def __call__(self, t: Time) -> Scalar:
         """Return s(t)."""
-        return jnp.interp(t, jnp.linspace(0, 1, self.knots.size, dtype=self.knots.dtype), self.knots)
+        times = jnp.linspace(0, 1, self.knots.size, dtype=self.knots.dtype)
+        return jnp.interp(t, times, self.knots)
 
     def rate(self, t: Time) -> Scalar:
         """Return the slope of the piece that holds t."""
@@ -134,7 +135,8 @@ def check_times(times) -> Float[Array, " n"]:
     steps = np.diff(array)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise InputError(
-            f"times must be strictly increasing (or decreasing), got {np.array2string(array, threshold=8)}"
+            "times must be strictly increasing (or decreasing), got "
+            f"{np.array2string(array, threshold=8)}"
         )
     if array.min() < 0 or array.max() > 1:
         raise InputError(f"times must lie in [0, 1], got [{array.min()}, {array.max()}]")

@@ -9,6 +9,7 @@ r"""NETS: a neural sampler for an energy, exact weights included.
 Untrained (b = 0), step 4 is annealed importance sampling; with resampling it is SMC: `smc`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,7 @@ from ..paths import (
 from ..sources import Rollout
 from ..targets import AbstractEnergy, Normal
 from .base import Recipe
-from .tuning import Scales, length_scales
+from .tuning import Scales, euclidean_shape, length_scales
 
 LARGEST_JACOBIAN = 64
 
@@ -84,18 +85,20 @@ def nets(
     """
     key = jax.random.key(0) if key is None else key
     keys = [jax.random.fold_in(key, k) for k in range(3)]
-    shape = getattr(target.space, "shape", None)
-    if shape is None:
-        raise InputError(f"nets needs an energy on R^n, got one on {target.space}")
+    shape = euclidean_shape(target)
     if (path is None) != (variance is None):
         raise InputError("give both path and variance, or neither: variance=LocalVariance(...)")
-    if path is None or drift is None:
-        scales = length_scales(target, base, key=keys[0])
-    if path is None:
-        path = Annealing(scales.base, target, ExponentialWarp(scales.kappa))
-        variance = LocalVariance(path.schedule, scales.wide, scales.narrow)
+
+
+    @functools.cache  # measured when something is left out, once
+    def scales() -> Scales:
+        return length_scales(target, base, key=keys[0])
+
+    if path is None or variance is None:
+        path = Annealing(scales().base, target, ExponentialWarp(scales().kappa))
+        variance = LocalVariance(path.schedule, scales().wide, scales().narrow)
     if drift is None:
-        drift = _default_drift(scales, variance, width, fourier, keys[1])
+        drift = _default_drift(scales(), variance, width, fourier, keys[1])
     model = Sampler(drift, FreeEnergy(key=keys[2]))
 
     walk = eqx.Partial(langevin_process, path, Scaled(variance, noise))

@@ -13,8 +13,10 @@ from .._errors import InputError
 from .._tree import scalar
 from .._typing import Array, PRNGKey
 from ..drivers import simulate
+from ..dynamics import AbstractProcess
 from ..mcmc import HMC
 from ..paths import uniform_times
+from ..spaces import Euclidean
 from ..targets import AbstractEnergy, Normal, energy_and_gradient
 
 
@@ -47,6 +49,13 @@ class Scales(NamedTuple):
         return math.sqrt(self.wide * self.narrow)
 
 
+def euclidean_shape(target: AbstractEnergy) -> tuple[int, ...]:
+    """Return the shape of a sample of an energy on R^n, or raise."""
+    if not isinstance(target.space, Euclidean):
+        raise InputError(f"this recipe needs an energy on R^n, got one on {target.space}")
+    return target.space.shape
+
+
 def length_scales(
     target: AbstractEnergy,
     base: Normal | None = None,
@@ -70,31 +79,30 @@ def length_scales(
     widening
         The default base is this many times wider than the chains' spread.
     """
-    start = Normal(target.space.shape) if base is None else base
-    kernel, x = HMC(target, 0.1), chains
+    shape = euclidean_shape(target)
+    start = Normal(shape) if base is None else base
+    step, x = 0.1, chains
     for k in range(rounds):
         round_key = jax.random.fold_in(key, k)
-        samples = simulate(kernel, x, steps=steps, initial=start, key=round_key)
+        samples = simulate(HMC(target, step), x, steps=steps, initial=start, key=round_key)
         x = samples.x
         acceptance = float(samples.record["info.acceptance"].mean())
-        step = kernel.step_size * math.exp(2 * (acceptance - 0.6))
-        kernel = eqx.tree_at(lambda h: h.step_size, kernel, jnp.asarray(step, x.dtype))
+        step *= math.exp(2 * (acceptance - 0.6))
     flat = np.asarray(x, dtype=float).reshape(chains, -1)
     if not np.isfinite(flat).all():
         raise InputError("short chains on the target left the finite numbers: give a base")
     _, gradient = jax.jit(jax.vmap(lambda y: energy_and_gradient(target, y)))(x)
     narrow = math.sqrt(flat.size / float(np.sum(np.asarray(gradient, float) ** 2)))
     if base is None:
-        shape = target.space.shape
         spread = widening * flat.std(0)
         base = Normal(shape, flat.mean(0).reshape(shape), spread.reshape(shape))
-    spread = np.broadcast_to(np.asarray(base.scale, float), target.space.shape)
+    spread = np.broadcast_to(np.asarray(base.scale, float), shape)
     wide = float(np.exp(np.log(spread).mean()))
     return Scales(base, wide, min(narrow, wide), scalar(np.array(spread)))
 
 
 def tune_epsilon(
-    process: Callable[[Array], eqx.Module],
+    process: Callable[[Array], AbstractProcess],
     epsilons: Sequence[float],
     *,
     steps: int = 100,

@@ -17,6 +17,7 @@ from .._errors import InputError
 from .._tree import scalar
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
 from ..dynamics import AbstractProcess, march
+from ..targets import AbstractDistribution, AbstractEnergy
 from .base import AbstractSource
 
 
@@ -105,7 +106,7 @@ class Rollout(AbstractSource):
     def init(self, model: PyTree, *, key: PRNGKey) -> Buffer:
         """Return an empty buffer."""
         shape = (self.capacity, self.num_times + 1)
-        x = jax.eval_shape(lambda k: self.process(model).path.base.sample(key=k), key)
+        x = jax.eval_shape(lambda k: _sampleable(self.process(model).path.base).sample(key=k), key)
         dtype = jax.tree.leaves(x)[0].dtype
         zero = jnp.zeros((), jnp.int32)
         return Buffer(
@@ -161,10 +162,11 @@ class Rollout(AbstractSource):
             inner = jnp.sort(jax.random.uniform(grid_key, inner.shape, inner.dtype))
         zero, one = jnp.zeros(1, inner.dtype), jnp.ones(1, inner.dtype)
         times = horizon * jnp.concatenate([zero, inner, one])
+        base = _sampleable(kernel.path.base)
 
         def walker(j):
             key = jax.random.fold_in(walker_key, j)
-            x = kernel.path.base.sample(key=jax.random.fold_in(key, 0))
+            x = base.sample(key=jax.random.fold_in(key, 0))
             state = kernel.init(x, times[0], key=jax.random.fold_in(key, 1))
             return march(kernel, state, times, key=jax.random.fold_in(key, 2))[1]
 
@@ -183,6 +185,15 @@ class Rollout(AbstractSource):
             walker = jax.random.randint(keys[2], shape, 0, self.walkers)
         x = jax.tree.map(lambda a: a[slot, k, walker], state.x)
         return WeightedPoint(state.t[slot, k], x, log_weight[walker])
+
+
+def _sampleable(base: AbstractEnergy) -> AbstractDistribution:
+    if not isinstance(base, AbstractDistribution):
+        raise InputError(
+            f"the path begins at {type(base).__name__}, which cannot be sampled; expected an "
+            "AbstractDistribution: Annealing(Normal(shape, scale=3.), target)"
+        )
+    return base
 
 
 def _finite_walkers(tree: PyTree) -> Array:
