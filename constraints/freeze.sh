@@ -6,7 +6,7 @@ version=$("$python" -c 'import sys; print("%d%d" % sys.version_info[:2])')
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$python" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --disable-pip-version-check --quiet -e '.[dev,blackjax]'
+"$folder/venv/bin/python" -m pip install --disable-pip-version-check --quiet -e '.[dev]'
 "$folder/venv/bin/python" -m pip freeze --exclude-editable --all |
   grep -viE '^(pip|setuptools|wheel|pushforward)([ =@]|$)' > "$folder/list"
 if grep -E '@|://' "$folder/list"; then
