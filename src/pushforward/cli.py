@@ -147,16 +147,16 @@ def run(
     time_limit: Limit = None,
 ) -> None:
     """Run an experiment: train, sample, compare, report."""
-    from pushforward.experiments import _dry_run, _load, _runner
+    from pushforward.experiments import _dry_run, _load, _options, _runner
 
     experiment, given = _load.find(name), settings.overrides(keys or [])
     resolved = experiment.resolve(file=config, overrides=given, accept_defaults=accept_defaults)
-    how = _options(time_limit)
+    how = _how(time_limit)
     if print_config:
         return _answer(*_runner.config_answer(experiment, resolved))
     if dry_run:
         return _answer(*_dry_run.size_answer(experiment, resolved.config, how))
-    path = _runner.place(out, folder, experiment.name, or_resume)
+    path = _options.place(out, folder, experiment.name, or_resume)
     begin = _runner.continue_or_execute if or_resume else _runner.execute
     return _finish(begin(experiment, resolved, path, how), check)
 
@@ -172,7 +172,7 @@ def resume(
     """Continue a run to its end, or extend it."""
     from pushforward.experiments import _runner
 
-    _finish(_runner.resume(run, _options(time_limit), steps=steps, file=file), check)
+    _finish(_runner.resume(run, _how(time_limit), steps=steps, file=file), check)
 
 
 @app.command()
@@ -198,7 +198,7 @@ def sample(
     """Draw from the trained model of a run."""
     from pushforward.experiments import _products
 
-    how, given = _options(None), settings.overrides(keys or [])
+    how, given = _how(None), settings.overrides(keys or [])
     facts = _products.draw(run, n, how, overrides=given, to=to, file=file)
     _answer(facts, lambda: _pairs(facts))
 
@@ -294,10 +294,10 @@ def _prepare_process(device: str, deterministic: bool) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
-def _options(time_limit: str | None) -> Any:
+def _how(time_limit: str | None) -> Any:
     """Return how a run is carried out, from the global options."""
+    from pushforward.experiments._options import Options
     from pushforward.experiments._resolve import seconds
-    from pushforward.experiments._runner import Options
 
     limit = None if time_limit is None else seconds(time_limit)
     return Options(limit, settings.cache, settings.quiet, settings.device, _say)

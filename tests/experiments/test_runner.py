@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pushforward._errors import ConfigError, InputError, NonFinite, NotARun, RunLocked, Stopped
-from pushforward.experiments import _load, _products, _runner
+from pushforward.experiments import _load, _options, _products, _runner
 from pushforward.runs import RunFolder
 
 TOY = Path(__file__).with_name("toy_experiment.py")
-HOW = _runner.Options(cache=False, quiet=True)
+HOW = _options.Options(cache=False, quiet=True)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_its_config_runs_to_the_same_bits(tmp_path, toy):
 
 
 def test_seeds_beyond_32_bits_differ():
-    keys = [_runner.root_key(seed) for seed in (0, 1, 2**32, 2**63 - 1)]
+    keys = [_options.root_key(seed) for seed in (0, 1, 2**32, 2**63 - 1)]
     data = {tuple(np.asarray(_key_data(key)).tolist()) for key in keys}
     assert len(data) == 4
 
@@ -114,7 +114,7 @@ def test_a_second_crash_keeps_the_first(tmp_path, toy):
 @pytest.mark.filterwarnings("always")
 def test_warnings_are_collected(tmp_path, toy):
     said = []
-    how = _runner.Options(cache=False, quiet=True, say=said.append)
+    how = _options.Options(cache=False, quiet=True, say=said.append)
     _runner.execute(toy, toy.resolve(overrides=["fit.steps=5"]), tmp_path / "a", how)
     assert RunFolder.open(tmp_path / "a").summary()["warnings"] == ["only a few numbers"]
     assert said[1:] == ["warning: only a few numbers"]
@@ -229,11 +229,11 @@ def test_or_resume(tmp_path, toy):
 
 
 def test_places(tmp_path):
-    assert _runner.place(tmp_path, None, "toy", False).name == "toy-001"
+    assert _options.place(tmp_path, None, "toy", False).name == "toy-001"
     (tmp_path / "toy-001").mkdir()
-    assert _runner.place(tmp_path, None, "toy", False).name == "toy-002"
-    assert _runner.place(tmp_path, None, "toy", True).name == "toy-001"
-    assert _runner.place(tmp_path, "mine", "toy", False).name == "mine"
+    assert _options.place(tmp_path, None, "toy", False).name == "toy-002"
+    assert _options.place(tmp_path, None, "toy", True).name == "toy-001"
+    assert _options.place(tmp_path, "mine", "toy", False).name == "mine"
 
 
 def test_a_folder_in_use_and_a_folder_that_is_no_run(tmp_path, toy):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pushforward.experiments._config import Config
 from pushforward.experiments._load import Experiment
-from pushforward.experiments._runner import Options, prepare_jax, root_key
+from pushforward.experiments._options import Options, prepare_jax, root_key
 from pushforward.experiments._show import grid
 
 SHOWN = 8

@@ -21,7 +21,8 @@ from pushforward._errors import ConfigError, InputError, NotARun, PushforwardErr
 from pushforward.experiments import REGISTRY
 from pushforward.experiments._config import Config
 from pushforward.experiments._expected import Estimate, Expected, check_expected
-from pushforward.experiments._resolve import Resolved, read_file, resolve
+from pushforward.experiments._files import read_file
+from pushforward.experiments._resolve import Resolved, resolve
 
 NEEDED = ("Config", "PRESETS", "EXPECTED", "run")
 

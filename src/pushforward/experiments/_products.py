@@ -8,7 +8,8 @@ from zlib import crc32
 
 from pushforward._errors import ConfigError, InputError, NotARun, PushforwardError
 from pushforward.experiments._load import config_of, load_run, of_run
-from pushforward.experiments._runner import Options, draw_figures, prepare_jax, root_key
+from pushforward.experiments._options import Options, prepare_jax, root_key
+from pushforward.experiments._record import draw_figures
 
 DRAW_FORMATS = ("npz", "csv", "safetensors")
 WHATS = ("draws", "metrics", "model")
@@ -44,7 +45,7 @@ def draw(
     Returns
     -------
     dict
-        `path`, `n`, and `ess` and `log_z` where the kernel carries a weight.
+        `path`, `n`, and `ess` and `log_z` with its error where the kernel carries a weight.
     """
     if n < 1:
         raise ConfigError(f"-n {n}: must be an integer >= 1")
@@ -61,7 +62,7 @@ def draw(
     model = load_run(path, file=file)
     kernel, times, initial = sampler(config, model)
     key = jax.random.fold_in(root_key(config.seed), crc32(b"sample"))
-    along = {"steps": times} if isinstance(times, int) else {"times": times}
+    along: Any = {"steps": times} if isinstance(times, int) else {"times": times}
     samples = simulate(kernel, n, initial=initial, watchers=options.watchers(), key=key, **along)
     target.parent.mkdir(parents=True, exist_ok=True)
     write(target, sample_arrays(samples))
@@ -204,11 +205,8 @@ def _rows(arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _weights(samples: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in ("ess", "log_z"):
-        try:
-            value = getattr(samples, name)
-            found[name] = float(getattr(value, "value", value))
-        except (PushforwardError, InputError, AttributeError, TypeError):
-            continue  # a kernel without weights has neither
-    return found
+    try:
+        log_z = samples.log_z
+        return {"ess": float(samples.ess), "log_z": log_z.value, "log_z_error": log_z.error}
+    except InputError:  # a kernel that carries no weight has neither
+        return {}

@@ -7,7 +7,6 @@ imports JAX: a mistyped key is answered in a tenth of a second.
 """
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +20,11 @@ from pydantic import ValidationError
 from pushforward import __version__
 from pushforward._errors import ConfigError
 from pushforward.experiments._config import Config, Group, describe, fields, group_of, kinds
+from pushforward.experiments._files import line_of, read_file, shown
 
 C = TypeVar("C", bound=Config)
 
-FORMAT = 1
-FILE_BYTES, OVERRIDE_BYTES, DEPTH, ENTRIES = 1_000_000, 4096, 8, 10_000
+OVERRIDE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def resolve(
 
     layers = [
         _open(model, presets.get(preset, {}), lambda key: f"preset {preset}"),
-        _open(model, tree, lambda key: f"{file}{_line(key, lines)}"),
+        _open(model, tree, lambda key: f"{file}{line_of(key, lines)}"),
         {key: _typed(model, key, text) for key, text in typed.items()},
     ]
     given = {key: value for layer in layers for key, value in layer.items()}
@@ -105,86 +104,6 @@ def resolve(
     return Resolved(config, preset, tuple(sorted({**layers[1], **layers[2]})))
 
 
-# ---------------------------------------------------------------------------------------- files
-
-
-def read_file(path: Path, name: str = "") -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
-    """Read a config file: its tree, the line of each key, and its `[pushforward]` header."""
-    if path.suffix.lower() in (".yaml", ".yml"):
-        raise ConfigError(
-            f"{path}: YAML is not read (`no` would become false, 1e-3 text); "
-            f"write TOML: pushforward show {name or 'NAME'} --toml > config.toml"
-        )
-    text = _text(path)
-    try:
-        tree = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(f"{path}: not readable as {_kind(path)}: {reason}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must be a table of keys, got {_shown(tree)}")
-    _limits(tree, str(path))
-    header = tree.pop("pushforward", {})
-    if not isinstance(header, dict):
-        raise ConfigError(f"{path}: pushforward = {_shown(header)}: must be a table")
-    _check_header(path, header, name)
-    return tree, _key_lines(text), header
-
-
-def _kind(path: Path) -> str:
-    return "JSON" if path.suffix.lower() == ".json" else "TOML"
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > FILE_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes, at most {FILE_BYTES} are read")
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--config {str(path)!r}: {reason}") from None
-
-
-def _check_header(path: Path, header: dict[str, Any], name: str) -> None:
-    made = header.get("format", FORMAT)
-    if not isinstance(made, int) or made > FORMAT:
-        raise ConfigError(
-            f"{path}: format {_shown(made)} was written by a newer version; this is {__version__}"
-        )
-    if name and header.get("experiment", name) != name:
-        raise ConfigError(f"{path}: is a config of {_shown(header['experiment'])}, not of {name!r}")
-
-
-def _limits(value: Any, where: str, depth: int = 0) -> None:
-    if depth > DEPTH:
-        raise ConfigError(f"{where}: nested deeper than {DEPTH} levels")
-    if isinstance(value, list) and len(value) > ENTRIES:
-        raise ConfigError(f"{where}: a list of {len(value)} entries, at most {ENTRIES} are read")
-    if isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _limits(inner, where, depth + 1)
-
-
-def _key_lines(text: str) -> dict[str, int]:
-    table, lines = "", {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line):
-            table = re.sub(r"[\s\"']", "", found[1]) + "."
-        elif found := re.match(r"\s*([\w.\"'-]+)\s*[=:]", line):
-            lines.setdefault(table + re.sub(r"[\"']", "", found[1]), number)
-    return lines
-
-
-def _line(key: str, lines: Mapping[str, int]) -> str:
-    while key:
-        if key in lines:
-            return f", line {lines[key]}"
-        key = key.rpartition(".")[0]
-    return ""
-
-
 # ------------------------------------------------------------------------------------ overrides
 
 
@@ -194,11 +113,11 @@ def _split(overrides: Sequence[str], problems: list[str]) -> dict[str, str]:
         key, equals, text = item.partition("=")
         key = key.strip()
         if not equals or not key:
-            problems.append(f"{_shown(item)}: write key=value, for example seed=1")
+            problems.append(f"{shown(item)}: write key=value, for example seed=1")
         elif len(item.encode(errors="replace")) > OVERRIDE_BYTES:
-            problems.append(f"{_shown(key)}: an override has at most {OVERRIDE_BYTES} bytes")
+            problems.append(f"{shown(key)}: an override has at most {OVERRIDE_BYTES} bytes")
         elif key in typed:
-            problems.append(f"{_shown(key)} is given twice: {_shown(typed[key])}, {_shown(text)}")
+            problems.append(f"{shown(key)} is given twice: {shown(typed[key])}, {shown(text)}")
         else:
             typed[key] = text
     return typed
@@ -266,7 +185,7 @@ def _preset(
 ) -> str:
     if asked is not None and made is not None and asked != made:
         problems.append(
-            f"preset = {_shown(asked)}: the file was made with preset {_shown(made)} and holds "
+            f"preset = {shown(asked)}: the file was made with preset {shown(made)} and holds "
             "every key; leave out preset= or the file"
         )
     chosen = asked if asked is not None else made
@@ -274,7 +193,7 @@ def _preset(
         return "laptop" if "laptop" in presets else ""
     if chosen not in presets:
         names = ", ".join(presets) or "none"
-        problems.append(f"preset = {_shown(chosen)}: {name} has the presets {names}")
+        problems.append(f"preset = {shown(chosen)}: {name} has the presets {names}")
         return ""
     return str(chosen)
 
@@ -330,7 +249,7 @@ def _complaints(
             lines.append(f"{key}: is required and must be {describe(known[key])}")
         else:
             value = given[key].value if index and key in given else one["input"]
-            lines.append(f"{key} = {_shown(value)}: must be {describe(known[key])}{origin}")
+            lines.append(f"{key} = {shown(value)}: must be {describe(known[key])}{origin}")
     return list(dict.fromkeys(lines))
 
 
@@ -338,11 +257,11 @@ def _unknown(model: type[Group], name: str, key: str, given: _Given) -> str:
     names = [k for k, _ in fields(model)]
     inside = ", ".join(k for k in names if k.startswith(key + "."))
     if inside:
-        return f"{key} = {_shown(given.value)}: is a group; its keys are {inside}{_place(given)}"
+        return f"{key} = {shown(given.value)}: is a group; its keys are {inside}{_place(given)}"
     close = max(names, key=lambda k: _likeness(key, k))
     hint = f" Did you mean {close!r}?" if _likeness(key, close) > 0.6 else ""
-    shown = key if key.isprintable() and len(key) <= 80 else _shown(key)[1:-1]
-    return f"{name} has no key {shown!r}.{hint}{_place(given)}"
+    plain = key if key.isprintable() and len(key) <= 80 else shown(key)[1:-1]
+    return f"{name} has no key {plain!r}.{hint}{_place(given)}"
 
 
 def _place(given: _Given) -> str:
@@ -356,14 +275,6 @@ def _likeness(a: str, b: str) -> float:
     return max(ratio(a, b), ratio(a.rpartition(".")[2], b.rpartition(".")[2]))
 
 
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value) if isinstance(value, str | bool) else str(value)
-    except ValueError:  # an integer of more than 4300 digits
-        text = f"a {type(value).__name__} too long to print"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def seconds(text: str) -> float:
     """Read a time span: `90`, `45s`, `3h50m`, `1:30:00`."""
     if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
@@ -375,4 +286,4 @@ def seconds(text: str) -> float:
     if found and text:
         scale = (86400.0, 3600.0, 60.0, 1.0)
         return sum(s * int(part or 0) for s, part in zip(scale, found.groups(), strict=True))
-    raise ConfigError(f"time limit {_shown(text)}: write seconds, 3h50m or 1:30:00")
+    raise ConfigError(f"time limit {shown(text)}: write seconds, 3h50m or 1:30:00")

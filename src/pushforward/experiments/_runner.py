@@ -11,20 +11,26 @@ import dataclasses
 import hashlib
 import shutil
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pushforward import __version__
-from pushforward._errors import ConfigError, MissingExtra, PushforwardError, Stopped
+from pushforward._errors import ConfigError
 from pushforward.experiments._config import Config, Group, dump, flat
 from pushforward.experiments._environment import command_line, differences, environment
 from pushforward.experiments._expected import Estimate, judge
+from pushforward.experiments._files import FORMAT
 from pushforward.experiments._load import Experiment, config_of, estimates, of_run
-from pushforward.experiments._resolve import FORMAT, Resolved
+from pushforward.experiments._options import Options, prepare_jax, root_key
+from pushforward.experiments._record import (
+    closed,
+    collected_warnings,
+    record_failure,
+    write_page,
+    write_summary,
+)
+from pushforward.experiments._resolve import Resolved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,35 +50,6 @@ class Outcome:
             "results": self.rows,
             "already_finished": self.already,
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How a run is carried out; none of it changes a number."""
-
-    time_limit: float | None = None
-    cache: bool = True
-    quiet: bool = False
-    device: str = "auto"
-    say: Callable[[str], None] = lambda line: None  # what a person should see at once
-
-    def watchers(self, path: Path | None = None) -> tuple[Any, ...]:
-        """Return progress, and the live page of the run in `path`."""
-        from pushforward.drivers import Progress
-        from pushforward.report import LiveReport
-
-        return (Progress(quiet=self.quiet), *([] if path is None else [LiveReport(path)]))
-
-
-def place(out: Path, name: str | None, experiment: str, or_resume: bool) -> Path:
-    """Return the folder of a new run: `out/name`, or the next free `out/EXPERIMENT-NNN`."""
-    from pushforward.runs import next_free
-    from pushforward.runs.stages import require_name
-
-    if name is not None:
-        require_name(name)
-        return out / name
-    return out / f"{experiment}-001" if or_resume else next_free(out, experiment)
 
 
 def config_answer(
@@ -209,39 +186,6 @@ def extended(experiment: Experiment, resolved: Resolved[Config], steps: int) -> 
     return dataclasses.replace(resolved, config=type(config).model_validate(tree))
 
 
-def prepare_jax(config: Config, options: Options) -> None:
-    """Set JAX's precision from the config, its device and compile cache from the options.
-
-    Raises
-    ------
-    MissingExtra
-        A GPU was asked for and there is none.
-    """
-    import jax
-
-    if options.device == "gpu":
-        try:
-            jax.config.update("jax_default_device", jax.devices("gpu")[0])
-        except RuntimeError as error:
-            raise MissingExtra(
-                f"--device gpu: JAX finds no GPU ({str(error).splitlines()[0]}): install "
-                "'pushforward[cuda]' where there is one, or write --device auto"
-            ) from None
-    jax.config.update("jax_enable_x64", config.x64)
-    if options.cache:
-        from pushforward.runs import enable_compile_cache
-
-        enable_compile_cache()
-
-
-def root_key(seed: int) -> Any:
-    """Return the key from which every random number of a run is derived."""
-    import jax
-
-    # key(seed) alone aliases seeds modulo 2^32 without x64, and differs with it
-    return jax.random.fold_in(jax.random.key(seed % 2**32), seed // 2**32)
-
-
 def header(experiment: Experiment, preset: str) -> dict[str, Any]:
     """Return the `[pushforward]` table of `config.toml`."""
     entries: dict[str, Any] = {
@@ -253,20 +197,6 @@ def header(experiment: Experiment, preset: str) -> dict[str, Any]:
     if experiment.file is not None:
         entries |= {"file": str(experiment.file), "file_sha256": experiment.sha256}
     return entries
-
-
-def draw_figures(experiment: Experiment, folder: Any) -> "dict[str, Any]":
-    """Return the experiment's figures of a folder; an exception stands in for what it broke."""
-    draw = getattr(experiment.module, "figures", None)
-    if draw is None:
-        return {}
-    try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        return dict(draw(folder))
-    except Exception as error:  # a figure never ends a run
-        return {"figures": error}
 
 
 def _run(
@@ -287,93 +217,22 @@ def _run(
     warned = [f"bit-identity is not promised: {note}" for note in notes]
     rows: list[dict[str, Any]] = []
     try:
-        with _collected_warnings(folder, options, warned), _closed(folder.watchers):
+        with collected_warnings(folder, options.say, warned), closed(folder.watchers):
             found = experiment.module.run(
                 resolved.config, folder, key=root_key(resolved.config.seed)
             )
             rows = judge(estimates(found, experiment.name), experiment.expected, resolved.preset)
         seconds = time.perf_counter() - start
-        _write_summary(folder, rows, warned, seconds)
+        write_summary(folder, rows, warned, seconds)
         folder.set_status(state="finished")
-        report = _report(experiment, folder)
+        report = write_page(experiment, folder)
         return Outcome(folder.path, rows, report, seconds)
     except BaseException as error:
-        _record_failure(experiment, folder, error, warned, time.perf_counter() - start)
+        record_failure(experiment, folder, error, warned, time.perf_counter() - start)
         raise
     finally:
         signals.uninstall()
         folder.close()
-
-
-def _record_failure(
-    experiment: Experiment, folder: Any, error: BaseException, warned: list[str], seconds: float
-) -> None:
-    """Write what is known; nothing here may hide the error itself."""
-    stopped = isinstance(error, Stopped | KeyboardInterrupt | SystemExit)
-    message = str(error) or type(error).__name__
-    if not stopped and not isinstance(error, PushforwardError):
-        message = f"{type(error).__name__}: {message}"
-        with suppress(Exception):
-            error.add_note(f"traceback and environment: {_write_crash(folder.path, error)}")
-    with suppress(Exception):
-        folder.set_status(state="preempted" if stopped else "failed", error=message)
-    with suppress(Exception):
-        folder.log(message)
-    with suppress(Exception):
-        _write_summary(folder, [], warned, seconds)
-    with suppress(Exception):
-        _report(experiment, folder)
-
-
-def _write_summary(folder: Any, rows: list[dict[str, Any]], warned: list[str], s: float) -> None:
-    left = folder.summary() or {}  # what the experiment itself left: diagnostics, cost, seconds
-    before = left.get("warnings") or []
-    table = {str(row["name"]): {k: v for k, v in row.items() if k != "name"} for row in rows}
-    folder.write_summary(
-        {
-            **left,
-            "results": table,
-            "warnings": list(dict.fromkeys([*before, *warned])),
-            "seconds": {**(left.get("seconds") or {}), "total": s},
-        }
-    )
-
-
-def _report(experiment: Experiment, folder: Any) -> Path | None:
-    from pushforward import report
-
-    try:
-        return report.write_report(folder.path, figures=draw_figures(experiment, folder))
-    except Exception as error:  # the numbers are safe; the page can be made again
-        folder.log(f"no report: {type(error).__name__}: {error}; pushforward report {folder.path}")
-        return None
-
-
-@contextmanager
-def _collected_warnings(folder: Any, options: Options, warned: list[str]) -> Iterator[None]:
-    """Send warnings to the screen, the log and the summary, each once."""
-    with warnings.catch_warnings():
-
-        def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-            text = str(message) if category is UserWarning else f"{category.__name__}: {message}"
-            if text not in warned:
-                warned.append(text)
-                folder.log(f"warning: {text}")
-                options.say(f"warning: {text}")
-
-        warnings.showwarning = show
-        yield
-
-
-@contextmanager
-def _closed(watchers: Sequence[Any]) -> Iterator[None]:
-    """Close the watchers at the end, whatever it is: we made them."""
-    try:
-        yield
-    finally:
-        for watcher in watchers:
-            with suppress(Exception):
-                watcher.close()
 
 
 def _entry(text: str, config: Config) -> dict[str, Any]:
@@ -420,14 +279,3 @@ def _reopen(folder: Any, name: str) -> None:
         folder.log(f"stage {later} is made again: {name} is extended")
         shutil.rmtree(folder.path / "stages" / later)
     folder.stage(name).reopen()
-
-
-def _write_crash(path: Path, error: BaseException) -> Path:
-    number, name = 1, path / "crash.txt"
-    while name.exists():  # an older crash is evidence too
-        number += 1
-        name = path / f"crash-{number}.txt"
-    text = "".join(traceback.format_exception(error))
-    lines = [f"{key}: {value}" for key, value in _last_entry(path).items()]
-    name.write_text("\n".join([text, *lines, ""]), encoding="utf-8")
-    return name

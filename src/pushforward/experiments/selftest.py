@@ -100,21 +100,20 @@ def figures(folder: Any) -> dict[str, Any]:
     return {"training": pf.report.training_curves(metrics)} if metrics else {}
 
 
-class Pause:
-    """A watcher that sleeps between chunks."""
+def _pause(seconds: float) -> Any:
+    """Return a watcher that sleeps between chunks."""
 
-    def __init__(self, seconds: float):
-        self._seconds = seconds
+    class Pause(pf.drivers.AbstractWatcher):
+        def log(self, step: int, values: dict[str, Any]) -> None:
+            time.sleep(seconds)
 
-    def log(self, step: int, values: dict[str, Any]) -> None:
-        """Sleep."""
-        time.sleep(self._seconds)
+        def figure(self, step: int, name: str, figure: Any) -> None:
+            """Ignore figures."""
 
-    def figure(self, step: int, name: str, figure: Any) -> None:
-        """Ignore figures."""
+        def close(self) -> None:
+            """Nothing is open."""
 
-    def close(self) -> None:
-        """Nothing is open."""
+    return Pause()
 
 
 def _recipe(config: Config) -> Any:
@@ -151,7 +150,7 @@ def _fit(config: Config, folder: Any, key: Any) -> dict[str, Estimate]:
         batch=config.fit.batch,
         ema=pf.drivers.EMA(0.99, warm_up=True),
         folder=folder.stage("fit"),
-        watchers=(Pause(config.sleep),),
+        watchers=(_pause(config.sleep),),
         save_every=config.save_every,
         key=key,
     )
@@ -169,14 +168,14 @@ def _simulate(config: Config, folder: Any, key: Any) -> dict[str, Estimate]:
     shape = (how.side, how.side)
     energy = pf.targets.Phi4(shape, M2, 0.0)
     samples = pf.simulate(
-        pf.mcmc.HMC(energy, how.step_size, how.leapfrog),
+        pf.mcmc.HMC(energy, jnp.asarray(how.step_size), jnp.asarray(how.leapfrog)),
         how.chains,
         steps=how.steps,
         initial=pf.targets.FreeField(shape, M2),
         observe=lambda x: {"phi2": jnp.mean(x**2), "field": x},
         keep=pf.drivers.Keep(how.every),
         folder=folder.stage("simulate"),
-        watchers=(Pause(config.sleep),),
+        watchers=(_pause(config.sleep),),
         save_every=config.save_every,
         key=key,
     )
