@@ -106,7 +106,12 @@ def train(folder: Any = None, steps: int = 120, **options: Any):
     drift = DriftMLP(2, width=8, depth=1, scale=1.0, key=jax.random.key(1))
     model = Sampler(drift, FreeEnergy(width=8, depth=1, key=jax.random.key(2)))
     source = Rollout(walk, walkers=64, num_times=12, refresh=7, capacity=3)
-    options = {"schedule_steps": 120, "ema": EMA(0.9, warm_up=True), "optimiser": ADAM, "log_every": 3} | options
+    options = {
+        "schedule_steps": 120,
+        "ema": EMA(0.9, warm_up=True),
+        "optimiser": ADAM,
+        "log_every": 3,
+    } | options
     model, history = fit(
         model, Continuity(walk), source, steps=steps, batch=16, folder=folder,
         evaluate=lambda m, *, key: {"norm": optax.tree.norm(eqx.filter(m, eqx.is_array))},

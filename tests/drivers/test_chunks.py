@@ -63,7 +63,9 @@ def test_fit_extends_bit_for_bit(tmp_path):
     jobs.train(tmp_path / "a", steps=60, schedule_steps=60)
     extended = jobs.train(tmp_path / "a", steps=120, schedule_steps=60)
     assert jobs.digest(extended) == jobs.digest(whole)
-    with pytest.raises(InputError, match="holds 120 steps, asked for 60: a run cannot be shortened"):
+    with pytest.raises(
+        InputError, match="holds 120 steps, asked for 60: a run cannot be shortened"
+    ):
         jobs.train(tmp_path / "a", steps=60, schedule_steps=60)
     again = jobs.train(tmp_path / "a", steps=120, schedule_steps=60)  # loaded, not run
     assert jobs.digest(again) == jobs.digest(whole)
@@ -158,7 +160,9 @@ def test_simulations_of_equal_structure_compile_once():
         for seed, epsilon in enumerate((0.5, 2, 8.0)):
             for scale in (0.5, 1.0):
                 kernel = Langevin(jobs.bumps(scale), epsilon=epsilon)
-                simulate(kernel, 8, times=uniform_times(11), observe=jobs.first, key=jax.random.key(seed))
+                simulate(
+                    kernel, 8, times=uniform_times(11), observe=jobs.first, key=jax.random.key(seed)
+                )
     with Counted(1):
         for step, steps in ((0.1, 3), (0.2, 40), (0.3, 70)):
             simulate(
@@ -178,7 +182,15 @@ def test_the_callers_arrays_survive():
 
     source = Arrays(data)
     before = jax.tree.map(np.array, (model, kernel, data, x0, context))
-    fit(model, jobs.Regression(), source, steps=9, batch=4, ema=EMA(0.5, warm_up=True), key=jax.random.key(0))
+    fit(
+        model,
+        jobs.Regression(),
+        source,
+        steps=9,
+        batch=4,
+        ema=EMA(0.5, warm_up=True),
+        key=jax.random.key(0),
+    )
     simulate(kernel, x0, steps=9, context=context, key=jax.random.key(0))
     after = jax.tree.map(np.array, (model, kernel, data, x0, context))
     assert jobs.digest(before) == jobs.digest(after)

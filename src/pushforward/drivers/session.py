@@ -137,7 +137,7 @@ class AbstractSession(ABC):
         i = int(carry.i)
         fresh, headline = self.flush(carry, i)
         if bool(carry.stop):
-            self._fail(carry, i)
+            self._fail(carry, i, fresh)
         rate = 1 / self.controller.seconds_per_step if self.controller.seconds_per_step else None
         host = {"phase": self.stage.name if self.stage else self.verb, "total": self.total}
         self.tell(i, headline | host | {"seconds": self.seconds, "rate": rate})
@@ -149,7 +149,8 @@ class AbstractSession(ABC):
         number = signals.requested(margin=2 * self.controller.seconds_per_step)
         if number is not None and i < self.total:
             self.save(carry)
-            raise signals.stopped(number, f"in {self.verb} after step {i} of {self.total}")
+            where = f"in {self.verb} after step {i} of {self.total}"
+            raise signals.stopped(number, where, saved=self.stage is not None)
 
     def tell(self, i: int, values: dict) -> None:
         """Tell the watchers."""
@@ -160,9 +161,11 @@ class AbstractSession(ABC):
         none = tuple(None for _ in self.buffers(carry))
         return eqx.tree_at(self.buffers, carry, none, is_leaf=lambda x: x is None)
 
-    def _fail(self, carry: Any, i: int) -> None:
+    def _fail(self, carry: Any, i: int, fresh: list[dict]) -> None:
+        carry = eqx.tree_at(lambda c: c.stop, carry, jnp.zeros((), bool))  # to stop there again
         good = "No folder was given: nothing is saved"
         if self.stage is not None:
+            self.stage.append_metrics(fresh)
             self.save(carry)
             good = f"The state before it is saved as the checkpoint of step {i}"
         raise NonFinite(f"{self.diagnose(carry, i)}. {good}")

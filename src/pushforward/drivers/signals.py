@@ -41,12 +41,15 @@ def requested(margin: float = 0.0) -> int | None:
     return _flag
 
 
-def stopped(number: int, where: str) -> Stopped:
+def stopped(number: int, where: str, *, saved: bool = True) -> Stopped:
     """Build the error that says what stopped and how to go on."""
-    error = Stopped(
-        f"stopped on request ({signal.Signals(number).name}) {where}; everything is saved: "
-        "`pushforward resume RUN` (or the same call with the same folder) goes on from here"
-    )
+    then = "no folder was given, so nothing is saved: write folder='runs/mine'"
+    if saved:
+        then = (
+            "everything is saved: `pushforward resume RUN` (or the same call with the same "
+            "folder) goes on from here"
+        )
+    error = Stopped(f"stopped on request ({signal.Signals(number).name}) {where}; {then}")
     error.signal = number
     return error
 
