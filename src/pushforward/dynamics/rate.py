@@ -9,14 +9,14 @@ from collections.abc import Callable
 from .._typing import PRNGKey, Scalar, Time, V, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing
+from ..targets import energy_and_gradient
 
 
 def path_drift(path: AbstractAnnealing, drift: Callable, t: Time, x: X) -> V:
-    """Return b(t, x, ∇U_t(x)); the gradient is skipped for `Zero`."""
+    """Return b(t, x, ∇U_t(x)); skipped for `Zero`, and ∇U is zero behind a hard wall."""
     if isinstance(drift, Zero):
         return drift(t, x)
-    energy = path.at(t)
-    return drift(t, x, path.space.gradient(energy, x))
+    return drift(t, x, energy_and_gradient(path.at(t), x)[1])
 
 
 def transport_rate(
@@ -27,6 +27,6 @@ def transport_rate(
     if isinstance(drift, Zero):
         return production
     space = path.space
-    gradient = space.gradient(path.at(t), x)
+    _, gradient = energy_and_gradient(path.at(t), x)
     divergence = space.divergence(lambda y: path_drift(path, drift, t, y), x, key=key)
     return divergence - space.inner(drift(t, x, gradient), gradient) + production
