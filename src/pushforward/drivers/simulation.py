@@ -97,7 +97,7 @@ class SimStep(eqx.Module):
     def __call__(self, carry: SimCarry) -> SimCarry:
         """Take one step, or none if a particle failed."""
         state, info = self.moved(carry.state, carry.i)
-        failed = jnp.any(jnp.isnan(state.log_weight.value)) | any_failed(info)
+        failed = jnp.any(went_wrong(state, info))
         row = self.row(state, carry.i, info)
         state, resampled = self.resampled(state, carry.i)
         if "resampled" in row:
@@ -194,14 +194,20 @@ class SimStep(eqx.Module):
         return back, jnp.sum(flags, dtype=jnp.int32)
 
 
-def any_failed(info: PyTree) -> Flag:
-    """Return whether any `failed` flag of an info is set."""
-    flags = [
-        jnp.any(node.failed)
-        for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed"))
-        if hasattr(node, "failed")
-    ]
-    return jnp.any(jnp.stack(flags)) if flags else jnp.zeros((), bool)
+def went_wrong(state: State, info: PyTree) -> Array:
+    """Return for each particle whether its weight or its place is no number, or `failed` is set.
+
+    A weight of zero is none of these, and where such a walker stands does not matter.
+    """
+    weight = state.log_weight.value
+    wrong = jnp.isnan(weight) | (weight == jnp.inf)
+    for leaf in jax.tree.leaves(state.x):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            lost = ~jnp.isfinite(leaf).reshape(*weight.shape, -1).all(-1)
+            wrong = wrong | (lost & (weight > -jnp.inf))
+    for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed")):
+        wrong = wrong | getattr(node, "failed", False)
+    return wrong
 
 
 def _size(value: Array, axis: int) -> int:
@@ -219,11 +225,7 @@ def _regroup(leaf: Array, axes: int, groups: int) -> Array:
 def inspect(step: SimStep, state: State, i: Count):
     """Run a step again and return states, infos and which particles went wrong."""
     moved, info = step.moved(state, i)
-    bad = jnp.isnan(moved.log_weight.value)
-    for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed")):
-        if hasattr(node, "failed"):
-            bad = bad | node.failed
-    return moved, info, bad
+    return moved, info, went_wrong(moved, info)
 
 
 def start_simulation(step: SimStep, x: PyTree, context: PyTree, total: int) -> SimCarry:
