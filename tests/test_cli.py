@@ -247,3 +247,27 @@ def test_every_verb_is_short():
         if isinstance(node, ast.FunctionDef) and node.name.rstrip("_") in VERBS:
             lines = node.body[-1].end_lineno - node.body[0].lineno + 1
             assert lines <= 20, f"{node.name} has {lines} lines"
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_documentation_names_every_verb_option_and_status(tmp_path):
+    text = (DOCS / "cli.md").read_text()
+    helps = [call("--help", cwd=tmp_path)[1]]
+    helps += [call(verb, "--help", cwd=tmp_path)[1] for verb in ("run", "resume", "sample")]
+    hidden = {"--help", "--install-completion", "--show-completion"}
+    options = set(re.findall(r"(?<!\w)--[a-z][a-z0-9-]+", "\n".join(helps))) - hidden
+    assert {option for option in options if option not in text} == set()
+    assert {verb for verb in VERBS if f"| `{verb}" not in text} == set()
+    for status in (0, 1, 2, 3, 4, 5, 6, 7, 75, 130):
+        assert f"\n| {status} |" in text
+        assert re.search(rf"\b{status}\b", helps[0])
+
+
+def test_the_example_of_the_documentation_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "config.md").read_text(), re.DOTALL)
+    (tmp_path / "birthdays.py").write_text(code)
+    status, out, err = call("run", "birthdays.py", "rooms=20000", "--check", cwd=tmp_path)
+    assert status == 0, err
+    assert "within" in out
