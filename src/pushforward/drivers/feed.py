@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from .._typing import Count, PRNGKey, Scalar
@@ -14,7 +15,11 @@ _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
 
 
 class Fed(AbstractSource):
-    """Serves the steps from `start` on out of a block in device memory (leading axis: steps)."""
+    """Serves the steps from `start` on out of a block in device memory (leading axis: steps).
+
+    Its state is the absolute step, which `fit` puts there: after a skipped step the next batch is
+    served, not the same one again.
+    """
 
     block: PyTree
     start: Count
@@ -26,25 +31,30 @@ class Fed(AbstractSource):
     def draw(self, state: Count, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
         """Return the batch of step `state`."""
         batch = jax.tree.map(lambda leaf: leaf[state - self.start], self.block)
-        return batch, state + 1, NoInfo()
+        return batch, state, NoInfo()
 
 
 class Blocks:
     """Cuts a feed into blocks of equal shape and fetches the next one in the background."""
 
     def __init__(self, feed: AbstractFeed, size: int):
-        nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(feed.block(0, 1, size)))
+        nbytes = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(feed.block(0, 1, size)))
         self._feed, self._size = feed, size
         self._num = max(1, min(256, BLOCK_BYTES // max(nbytes, 1)))
-        self._blocks: dict[int, Future] = {}
+        self._ahead: dict[int, Future] = {}
+        self._first, self._fed = -1, None
 
     def at(self, i: int) -> tuple[Fed, int]:
         """Return the source for step i and the step up to which it serves."""
         first = i // self._num * self._num
-        for start in (first, first + self._num):
-            if start not in self._blocks:
-                job = _pool.submit(self._feed.block, start, self._num, self._size)
-                self._blocks[start] = job
-        self._blocks = {k: v for k, v in self._blocks.items() if k >= first}
-        block = jax.tree.map(jnp.asarray, self._blocks[first].result())
-        return Fed(block, jnp.asarray(first, jnp.int32)), first + self._num
+        if self._fed is None or first != self._first:
+            block = jax.tree.map(jnp.asarray, self._fetch(first).result())
+            self._first, self._fed = first, Fed(block, jnp.asarray(first, jnp.int32))
+            self._ahead = {}
+            self._fetch(first + self._num)
+        return self._fed, first + self._num
+
+    def _fetch(self, start: int) -> Future:
+        if start not in self._ahead:
+            self._ahead[start] = _pool.submit(self._feed.block, start, self._num, self._size)
+        return self._ahead[start]

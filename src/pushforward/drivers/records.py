@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._tree import named_leaves
-from .._typing import Count, Scalar
+from .._typing import Count, Flag, Scalar
 
 
 def reduce_particles(info: PyTree, axes: int | tuple[int, ...] = 0) -> PyTree:
@@ -41,20 +41,20 @@ class Interval(eqx.Module):
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), row)
         return cls(zeros, jnp.zeros((), jnp.int32))
 
-    def add(self, row: PyTree) -> "Interval":
-        """Return the interval with one more step."""
+    def add(self, row: PyTree, good: Flag | bool = True) -> "Interval":
+        """Return the interval with one more row; one that is not `good` is not counted."""
 
         def plus(a, b):
             return a | b if a.dtype == bool else a + b
 
-        return Interval(jax.tree.map(plus, self.totals, row), self.count + 1)
+        count = self.count + jnp.asarray(good, jnp.int32)
+        return Interval(jax.tree.map(plus, self.totals, row), count)
 
     def row(self) -> PyTree:
-        """Return the reduced row."""
-        count = jnp.maximum(self.count, 1)
+        """Return the reduced row; means over nothing are NaN."""
 
         def close(x):
-            return x / count.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+            return x / self.count.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
         return jax.tree.map(close, self.totals)
 

@@ -19,6 +19,7 @@ from ..objectives import AbstractObjective
 from ..sources import AbstractSource
 from .checks import check_same_types
 from .ema import EMA
+from .feed import Fed
 from .guard import AbstractGuard
 from .keys import sample_keys, stream
 from .records import Interval, Ring, reduce_particles
@@ -69,8 +70,9 @@ class FitStep(eqx.Module):
         dtype = jnp.result_type(float)
         progress = carry.i.astype(dtype) / self.schedule_steps.astype(dtype)
         model = self.model(carry.params)
+        state = carry.i if isinstance(self.source, Fed) else carry.source
         return self.source.draw(
-            carry.source, model, self.batch, progress=progress, key=stream(key, "source")
+            state, model, self.batch, progress=progress, key=stream(key, "source")
         )
 
     def losses(self, params: PyTree, batch: PyTree, index, key: PRNGKey):
@@ -131,9 +133,8 @@ class FitStep(eqx.Module):
         stop = ~good & self.guard.stop(bad, in_a_row, carry.i)
         advanced = jnp.where(stop, carry.i, carry.i + 1)
 
-        row = metric_row(loss, norm, info, source_info)
-        zero = jax.tree.map(jnp.zeros_like, row)
-        interval = keep(carry.interval.add(row), carry.interval.add(zero))
+        row = metric_row(loss, norm, info, source_info, good)
+        interval = carry.interval.add(row, good)
         interval = jax.tree.map(lambda a, b: jnp.where(stop, b, a), interval, carry.interval)
         due = ~stop & (advanced % self.log_every == 0)
         rows = carry.rows.put(advanced // self.log_every - 1, interval.row(), due)
@@ -151,9 +152,11 @@ class FitStep(eqx.Module):
         )
 
 
-def metric_row(loss: Scalar, norm: Scalar, info: PyTree, source_info: PyTree) -> dict[str, Any]:
-    """Return the columns of one step."""
-    return {"loss": loss, "grad_norm": norm, "objective": info, "source": source_info}
+def metric_row(loss: Scalar, norm: Scalar, info: PyTree, source_info: PyTree, good: Flag):
+    """Return the columns of one step; a skipped step leaves only its count."""
+    columns = {"loss": loss, "grad_norm": norm, "objective": info, "source": source_info}
+    columns = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), columns)
+    return columns | {"skipped": (~good).astype(jnp.int32)}
 
 
 def _keep_small(good: Flag, new: PyTree, old: PyTree) -> PyTree:
@@ -182,7 +185,7 @@ def row_shapes(step: FitStep, carry: FitCarry):
     why = "a source returns a state like the one it was given"
     check_same_types(carry.source, source, "in a draw the source's state", why)
     loss, _, objective_info = step.gradient(carry, batch)
-    return metric_row(loss, loss, objective_info, info)
+    return metric_row(loss, loss, objective_info, info, jnp.ones((), bool))
 
 
 def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
