@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._typing import Context, Flag, PRNGKey, Scalar, Time, X
 from ..networks import Zero
@@ -183,7 +182,7 @@ class InverseTransport(AbstractProcess):
 
     def _solve(self, y: X, t: Time, t_next: Time) -> tuple[X, Flag]:
         flat = jnp.ravel(y)
-        tolerance = 32 * np.sqrt(flat.size) * float(jnp.finfo(y.dtype).eps)
+        tolerance = 32 * math.sqrt(flat.size) * float(jnp.finfo(y.dtype).eps)
 
         def image(v):
             out = jnp.ravel(self.forward.flow(t_next, t, v.reshape(y.shape)))
