@@ -14,13 +14,12 @@ import numpy as np
 import optax
 
 from pushforward.drivers import EMA, Keep, fit, simulate
-from pushforward.dynamics import Langevin
+from pushforward.dynamics import Langevin, Transport, compose
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
 from pushforward.networks import DriftMLP, FreeEnergy, Sampler
 from pushforward.objectives import AbstractObjective, Continuity
 from pushforward.paths import Annealing, uniform_times
-from pushforward.recipes import langevin_process, smc
 from pushforward.sources import AbstractSource, NoInfo, Rollout
 from pushforward.targets import Normal, Phi4
 
@@ -99,13 +98,23 @@ def bumps(scale: float = 1.0) -> Annealing:
     return Annealing(Normal((1,), 0.0, 2.0), Normal((1,), 1.5, scale))
 
 
+def walk(path: Annealing, epsilon: jax.Array, model: Sampler) -> Langevin:
+    """The process of a sampler."""
+    return Langevin(path, model.drift, epsilon)
+
+
+def smc(path: Annealing, step_size: float, num_steps: int = 2):
+    """Reweight, then move."""
+    return compose(Transport(path), HMC(path, step_size, num_steps))
+
+
 def train(folder: Any = None, steps: int = 120, **options: Any):
     """NETS in two dimensions: a replay source whose buffer is too large to be guarded."""
     path = Annealing(Normal((2,), 0.0, 2.0), Normal((2,), 1.0, 0.5))
-    walk = eqx.Partial(langevin_process, path, jnp.asarray(2.0))
+    process = eqx.Partial(walk, path, jnp.asarray(2.0))
     drift = DriftMLP(2, width=8, depth=1, scale=1.0, key=jax.random.key(1))
     model = Sampler(drift, FreeEnergy(width=8, depth=1, key=jax.random.key(2)))
-    source = Rollout(walk, walkers=64, num_times=12, refresh=7, capacity=3)
+    source = Rollout(process, walkers=64, num_times=12, refresh=7, capacity=3)
     options = {
         "schedule_steps": 120,
         "ema": EMA(0.9, warm_up=True),
@@ -113,7 +122,7 @@ def train(folder: Any = None, steps: int = 120, **options: Any):
         "log_every": 3,
     } | options
     model, history = fit(
-        model, Continuity(walk), source, steps=steps, batch=16, folder=folder,
+        model, Continuity(process), source, steps=steps, batch=16, folder=folder,
         evaluate=lambda m, *, key: {"norm": optax.tree.norm(eqx.filter(m, eqx.is_array))},
         evaluate_every=25, key=jax.random.key(3), **options,
     )  # fmt: skip

@@ -94,6 +94,22 @@ def split_model(
     return params, static
 
 
+def check_loss(out: Any) -> tuple[Any, Any]:
+    """Return (loss, info) of one sample, or refuse what the objective returned."""
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise InputError(
+            f"the objective returned {type(out).__name__}, expected (loss, info): without anything "
+            "to tell, return loss, NoInfo()"
+        )
+    shape = np.shape(out[0])
+    if shape != ():
+        raise InputError(
+            f"the objective returned a loss of shape {shape} for ONE sample, expected a scalar (): "
+            "objectives see one sample and fit averages; write jnp.mean(loss) over its components"
+        )
+    return out
+
+
 def check_same_types(before: PyTree, after: PyTree, what: str, why: str) -> None:
     """Refuse a state whose structure, shapes or dtypes differ after a step."""
     old, new = dict(named_leaves(before)), dict(named_leaves(after))

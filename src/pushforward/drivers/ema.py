@@ -1,7 +1,9 @@
 """The average of the weights along a training."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._tree import concrete, scalar
@@ -33,3 +35,17 @@ class EMA(eqx.Module):
             return self.decay
         step = i.astype(self.decay.dtype)
         return jnp.minimum(self.decay, (1 + step) / (10 + step))
+
+    def update(self, average: PyTree, params: PyTree, i: Count) -> PyTree:
+        """Return a_i from a_{i−1} and θ_i."""
+        d = self.at(i)
+        return jax.tree.map(lambda a, p: (d * a + (1 - d) * p).astype(a.dtype), average, params)
+
+
+def start_average(params: PyTree) -> PyTree:
+    """Return a_0 = θ_0 in at least float32: in bfloat16 an average would never move."""
+
+    def wide(leaf):
+        return jnp.array(leaf, dtype=jnp.promote_types(leaf.dtype, jnp.float32), copy=True)
+
+    return jax.tree.map(wide, params)

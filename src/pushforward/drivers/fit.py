@@ -24,7 +24,7 @@ from .feed import Blocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
-from .session import AbstractSession, opened, stage_key
+from .session import AbstractSession, fingerprint, opened, stage_key
 from .training import FitCarry, FitStep, inspect, start_training
 from .watchers import AbstractWatcher
 
@@ -128,7 +128,9 @@ def fit(
             micro_batch,
         )
         evaluation = (evaluate, evaluate_every, stream(key, "evaluate"))
-        session = _Training(stage, steps, save_every, watchers)
+        plan = {"key": fingerprint(key), "batch": batch}
+        plan |= {"schedule_steps": schedule_steps, "log_every": log_every}
+        session = _Training(stage, steps, save_every, watchers, plan)
         return session.run(step, params, feed, evaluation)
 
 

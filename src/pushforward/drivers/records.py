@@ -91,9 +91,9 @@ class Ring(eqx.Module):
 
 
 def capacity_for(row: PyTree, limit: int = 4096, budget: int = 1 << 28) -> int:
-    """Return how many rows fit: at most `limit`, at most `budget` bytes, at least one."""
+    """Return how many rows fit in `limit` rows and `budget` bytes; at least a start and a step."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
-    return max(1, min(limit, budget // max(size, 1)))
+    return max(2, min(limit, budget // max(size, 1)))
 
 
 def row_name(path: str) -> str:
@@ -102,9 +102,13 @@ def row_name(path: str) -> str:
 
 
 class Moments(eqx.Module):
-    """Streaming count, mean and M2 of large observables over chains and steps (Chan et al.)."""
+    """Streaming mean and M2 of large observables over chains and steps (Chan et al.).
 
-    count: Scalar
+    Every step brings the same number of chains, so counting steps is enough (and does not overflow
+    where the number of draws would).
+    """
+
+    steps: Count
     mean: PyTree
     m2: PyTree
 
@@ -112,32 +116,26 @@ class Moments(eqx.Module):
     def like(cls, values: PyTree) -> "Moments":
         """Return empty moments for per-chain values (leading axis chain)."""
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), values)
-        return cls(jnp.zeros((), jnp.int32), zeros, zeros)
+        squares = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.finfo(x.dtype).dtype), zeros)
+        return cls(jnp.zeros((), jnp.int32), zeros, squares)
 
     def add(self, values: PyTree, when: Scalar) -> "Moments":
         """Return the moments merged with one step's chains where `when` is true."""
-        new = jax.tree.leaves(values)
-        if not new:
-            return self
-        chains = new[0].shape[0]
-        total = self.count + chains
 
-        def merge(mean, m2, x):
-            share = (chains / total).astype(x.dtype)
+        def mean(mean, x):
+            share = (1 / (self.steps + 1)).astype(jnp.finfo(x.dtype).dtype)
+            return mean + share * (jnp.mean(x, axis=0) - mean)
+
+        def m2(m2, mean, x):
             here = jnp.mean(x, axis=0)
-            delta = here - mean
-            spread = jnp.sum((x - here[None]) ** 2, axis=0)
-            return mean + share * delta, m2 + spread + delta**2 * share * self.count.astype(x.dtype)
+            share = (self.steps / (self.steps + 1)).astype(m2.dtype)
+            spread = jnp.sum(jnp.abs(x - here[None]) ** 2, axis=0)
+            return m2 + spread + jnp.abs(here - mean) ** 2 * share * x.shape[0]
 
-        pairs = [
-            merge(*three)
-            for three in zip(jax.tree.leaves(self.mean), jax.tree.leaves(self.m2), new, strict=True)
-        ]
-        structure = jax.tree.structure(self.mean)
         merged = Moments(
-            total,
-            jax.tree.unflatten(structure, [a for a, _ in pairs]),
-            jax.tree.unflatten(structure, [b for _, b in pairs]),
+            self.steps + 1,
+            jax.tree.map(mean, self.mean, values),
+            jax.tree.map(m2, self.m2, self.mean, values),
         )
         return jax.tree.map(lambda a, b: jnp.where(when, a, b), merged, self)
 

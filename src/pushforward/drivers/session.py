@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from zlib import crc32
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import InputError, NonFinite
 from .._typing import PRNGKey
@@ -41,6 +43,18 @@ def stage_key(key: PRNGKey, stage: Stage | None, verb: str) -> PRNGKey:
     return stream(key, stage.name if stage else verb, verb)
 
 
+def fingerprint(value: Any) -> str:
+    """Return a checksum of the arrays of a tree, PRNG keys included; "none" for None."""
+    if value is None:
+        return "none"
+    total = 0
+    for leaf in jax.tree.leaves(value):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        total = crc32(np.ascontiguousarray(leaf).tobytes(), total)
+    return f"{total:08x}"
+
+
 class AbstractSession(ABC):
     """One run of a verb: drives the chunks and does what is due between them.
 
@@ -54,6 +68,8 @@ class AbstractSession(ABC):
         Seconds between checkpoints.
     watchers
         Those of the call; the stage adds its own.
+    plan
+        What a stage is begun with and must be continued with: numbers, or `fingerprint`s.
     """
 
     verb: ClassVar[str]
@@ -64,8 +80,9 @@ class AbstractSession(ABC):
         total: int,
         save_every: float,
         watchers: Sequence[AbstractWatcher],
+        plan: dict[str, int | str],
     ):
-        self.stage, self.total, self.save_every = stage, total, save_every
+        self.stage, self.total, self.save_every, self.plan = stage, total, save_every, plan
         self.watchers = (*watchers, *(stage.watchers if stage else ()))
         self.seconds = self.compile_seconds = 0.0
         self.saved_at, self.saved_step = time.monotonic(), -1
@@ -108,6 +125,7 @@ class AbstractSession(ABC):
         if found is None:
             return carry
         state, step, extra = found
+        self._same_plan(extra.get("plan", {}))
         if step > self.total:
             raise InputError(
                 f"{self.stage.path} holds {step} steps, asked for {self.total}: a run cannot be "
@@ -127,7 +145,7 @@ class AbstractSession(ABC):
         if self.stage is None or self.saved_step == i:
             return
         extra = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
-        self.stage.save(i, self._bare(carry), extra)
+        self.stage.save(i, self._bare(carry), extra | {"plan": self.plan})
         self.saved_at, self.saved_step = time.monotonic(), i
 
     def between(self, carry: Any, seconds: float, compiled: bool) -> None:
@@ -156,6 +174,17 @@ class AbstractSession(ABC):
         """Tell the watchers."""
         for watcher in self.watchers:
             watcher.log(i, values)
+
+    def _same_plan(self, begun: dict[str, int | str]) -> None:
+        other = [name for name in begun if begun[name] != self.plan.get(name)]
+        if not other or self.stage is None:
+            return
+        numbers = [f"{name}={begun[name]}" for name in other if isinstance(begun[name], int)]
+        same = f"pass {', '.join(numbers)} to go on with it" if numbers else "go on with the same"
+        raise InputError(
+            f"{self.stage.path} was begun with another {', '.join(other)}: {same}, or choose a new "
+            "folder"
+        )
 
     def _bare(self, carry: Any) -> Any:
         none = tuple(None for _ in self.buffers(carry))

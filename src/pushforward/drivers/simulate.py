@@ -21,7 +21,7 @@ from .observe import Keep, OfState
 from .particles import split_members, start_particles
 from .records import Moments, scalars
 from .samples import Samples
-from .session import AbstractSession, opened, stage_key
+from .session import AbstractSession, fingerprint, opened, stage_key
 from .simulation import SimCarry, SimStep, inspect, start_simulation
 from .watchers import AbstractWatcher
 
@@ -110,14 +110,16 @@ def simulate(
             lanes,
         )
         total = warm_up + int(steps or 0) if grid is None else grid.shape[0] - 1
-        session = _Simulation(stage, total, save_every, watchers)
+        plan = {"key": fingerprint(key), "times": fingerprint(grid), "index": fingerprint(index)}
+        plan |= {"warm_up": warm_up, "populations": populations}
+        session = _Simulation(stage, total, save_every, watchers, plan)
         record, draws, carry = session.run(step, x, context)
     return Samples(
         carry.state.x,
         carry.state.log_weight.value,
         record=record,
         draws=draws,
-        moments=_moments(carry.moments),
+        moments=_moments(carry.moments, carry.state.log_weight.high.shape[-1]),
         weighted=not kernel.stationary,
         populations=populations,
         stacked=bool(members),
@@ -167,10 +169,10 @@ class _Simulation(AbstractSession):
             kept = {_draw(n): v for n, v in taken.items()}
         self.flushed = stop
         self.store(columns, start, kept, first)
-        rows = [scalars({n: v[k] for n, v in columns.items()}) for k in range(stop - start)]
-        rows = [{"step": start + k} | row for k, row in enumerate(rows) if row]
+        told = [n for n in range(start, stop) if self.step.times is not None or _told(n)]
+        rows = [(n, scalars({k: v[n - start] for k, v in columns.items()})) for n in told]
         headline = scalars({name: value[-1] for name, value in columns.items()})
-        return (rows if self.step.times is not None else rows[-1:]), headline
+        return [{"step": n} | row for n, row in rows if row], headline
 
     def store(self, columns: dict, start: int, kept: dict, first: int) -> None:
         """Append rows and draws to the stage, or keep them in memory."""
@@ -178,7 +180,8 @@ class _Simulation(AbstractSession):
             self.parts.append(columns)
             self.kept += [kept] if kept else []
             return
-        self.stage.append_series(columns, start)
+        if columns:  # a kernel may have nothing to tell
+            self.stage.append_series(columns, start)
         if kept:
             self.stage.append_draws(kept, first)
 
@@ -211,6 +214,11 @@ class _Simulation(AbstractSession):
         )
 
 
+def _told(n: int) -> bool:
+    # About 1,000 rows of a chain per doubling of its length go to the metrics, whatever its end.
+    return n % (1 << max(0, n.bit_length() - 11)) == 0
+
+
 def _column(name: str) -> str:
     return name.removeprefix("observed.")
 
@@ -225,8 +233,8 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _moments(moments: Moments) -> dict[str, HostMoments]:
-    count = int(moments.count)
+def _moments(moments: Moments, chains: int) -> dict[str, HostMoments]:
+    count = int(moments.steps) * chains
     return {
         name: HostMoments(count, np.asarray(moments.mean[name]), np.asarray(moments.m2[name]))
         for name in moments.mean

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .._tree import copy_arrays
 from .._typing import Array, Count, Flag, Float, Int, PRNGKey
 from ..dynamics import AbstractKernel, State
 from ..estimators import AbstractResampling, weights
@@ -20,6 +19,7 @@ from ..estimators import reset as reset_weights
 from .checks import check_energies, check_same_types
 from .keys import sample_keys, stream
 from .observe import SMALL, Keep, OfState, observed
+from .owned import owned
 from .records import Moments, Ring, capacity_for, reduce_particles
 
 
@@ -240,7 +240,7 @@ def start_simulation(step: SimStep, x: PyTree, context: PyTree, total: int) -> S
         rows = Ring.like(row, min(capacity_for(row), total + 1)).put(zero, row, one)
         draws = None if draws is None else draws.put(zero, kept, one)
     carry = SimCarry(zero, state, Moments.like(large), rows, draws, jnp.zeros((), bool))
-    return copy_arrays(carry)
+    return owned(carry)
 
 
 @eqx.filter_jit

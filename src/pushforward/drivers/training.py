@@ -13,15 +13,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from .._tree import copy_arrays
 from .._typing import Count, Flag, PRNGKey, Scalar
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
-from .checks import check_same_types
-from .ema import EMA
+from .checks import check_loss, check_same_types
+from .ema import EMA, start_average
 from .feed import Fed
 from .guard import AbstractGuard
 from .keys import sample_keys, stream
+from .owned import owned
 from .records import Interval, Ring, reduce_particles
 
 
@@ -62,7 +62,10 @@ class FitStep(eqx.Module):
 
     def averaged(self, carry: FitCarry) -> PyTree:
         """Return the model to use: the average if there is one."""
-        return self.model(carry.params if self.ema is None else carry.average)
+        if self.ema is None:
+            return self.model(carry.params)
+        like = jax.tree.map(lambda a, p: a.astype(p.dtype), carry.average, carry.params)
+        return self.model(like)
 
     def draw(self, carry: FitCarry):
         """Return the batch of step i, the next source state and the source's info."""
@@ -78,7 +81,7 @@ class FitStep(eqx.Module):
     def losses(self, params: PyTree, batch: PyTree, index, key: PRNGKey):
         """Return the losses and infos of a (micro-)batch."""
         model, keys = self.model(params), sample_keys(key, index[:, None])
-        return jax.vmap(lambda s, k: self.objective(model, s, key=k))(batch, keys)
+        return jax.vmap(lambda s, k: check_loss(self.objective(model, s, key=k)))(batch, keys)
 
     def gradient(self, carry: FitCarry, batch: PyTree):
         """Return mean loss, mean gradient and reduced info, accumulated over micro-batches."""
@@ -119,11 +122,10 @@ class FitStep(eqx.Module):
         shrink = jnp.minimum(1, self.clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
         grads = jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads)
         updates, opt = self.optimiser.update(grads, carry.opt, carry.params)
-        params = eqx.apply_updates(carry.params, updates)
+        params = optax.apply_updates(carry.params, updates)
         average = carry.average
         if self.ema is not None:
-            fresh = 1 - self.ema.at(carry.i + 1)
-            average = optax.incremental_update(params, average, fresh)
+            average = self.ema.update(average, params, carry.i + 1)
 
         def keep(new, old):
             return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
@@ -190,13 +192,13 @@ def row_shapes(step: FitStep, carry: FitCarry):
 
 def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
     """Return the carry before the first step: copies, so that nothing of the caller is donated."""
-    params = copy_arrays(params)
-    average = None if step.ema is None else copy_arrays(params)
+    params = owned(params)
+    average = None if step.ema is None else start_average(params)
     zero = jnp.zeros((), jnp.int32)
     source = step.source.init(step.model(params), key=stream(step.key, "init"))
     later: Any = None  # rows are shaped like those of the first step
     empty = FitCarry(
-        zero, params, step.optimiser.init(params), average, copy_arrays(source), later, later,
+        zero, params, step.optimiser.init(params), average, source, later, later,
         zero, zero, jnp.zeros((), bool),
     )  # fmt: skip
     row = eqx.filter_eval_shape(row_shapes, step, empty)
@@ -206,4 +208,4 @@ def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
         (Interval.like(row), Ring.like(row, rows)),
         is_leaf=lambda x: x is None,
     )
-    return copy_arrays(carry)
+    return owned(carry)
