@@ -7,23 +7,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from driver_jobs import chunks_of  # noqa: E402
+
 from pushforward.drivers import signals  # noqa: E402
 from pushforward.drivers.advance import Controller  # noqa: E402
 
 
 @pytest.fixture
 def cut(monkeypatch):
-    """`cut(n)`: from now on chunks have n steps (boundaries and buffers are still respected)."""
-    original = Controller.bound
-
-    def choose(n: int) -> None:
-        def bound(self, i, total):
-            self._length = n
-            return original(self, i, total)
-
-        monkeypatch.setattr(Controller, "bound", bound)
-
-    return choose
+    """`cut(n)`: from now on chunks have n steps."""
+    return lambda n: monkeypatch.setattr(Controller, "bound", chunks_of(n))
 
 
 @pytest.fixture

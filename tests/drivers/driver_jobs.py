@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from pushforward.drivers import EMA, Keep, fit, simulate
+from pushforward.drivers.advance import Controller
 from pushforward.dynamics import Langevin, Transport, compose
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
@@ -158,6 +159,16 @@ def walkers(folder: Any = None, **options: Any):
     return everything(samples)
 
 
+def chunks_of(n: int, original=Controller.bound):
+    """Return a `Controller.bound` for chunks of n steps; boundaries and buffers still count."""
+
+    def bound(self, i, total):
+        self._length = n
+        return original(self, i, total)
+
+    return bound
+
+
 JOBS = {"train": train, "transport": transport, "chains": chains}
 
 
@@ -183,20 +194,20 @@ def metrics_on_disk(folder: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-def main(root: Path) -> None:
-    """Run the three jobs in small chunks, saving after each; print their digests."""
-    from pushforward.drivers.advance import Controller
+def main(root: Path, names: list[str]) -> None:
+    """Run the jobs in small chunks, saving after each; print their digests."""
     from pushforward.runs import enable_compile_cache
 
     jax.config.update("jax_enable_x64", True)
     enable_compile_cache()
-    Controller.bound = lambda self, i, total: min(i + 2, total)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    Controller.bound = chunks_of(2)
     pause = Watch(lambda step, values: time.sleep(0.002))
-    for name, job in JOBS.items():
+    for name in names or list(JOBS):
         print("BEGIN", name, flush=True)
-        result = job(root / name, save_every=0.0, watchers=[pause])
+        result = JOBS[name](root / name, save_every=0.0, watchers=[pause])
         print("DIGEST", name, digest(result), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
