@@ -18,7 +18,7 @@ REPEATS = 7
 def measure(jobs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, dict]:
     """Time jobs in turn, so that a busy machine is busy for all of them.
 
-    The first call of a job holds its compilation; the rest are repeats, of which the minimum counts.
+    The first call of a job holds its compilation; of the repeats after it the minimum counts.
     """
     first, runs = {}, {name: [] for name in jobs}
     for name, job in jobs.items():

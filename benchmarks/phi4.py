@@ -17,7 +17,10 @@ def run() -> dict:
     x0 = jax.random.normal(key, (CHAINS, *SHAPE))
     size = SHAPE[0] * SHAPE[1]
     peer = blackjax.hmc(
-        lambda x: -action(x), STEP, inverse_mass_matrix=jnp.ones(size), num_integration_steps=LEAPFROG
+        lambda x: -action(x),
+        STEP,
+        inverse_mass_matrix=jnp.ones(size),
+        num_integration_steps=LEAPFROG,
     )
 
     def observe(x):

@@ -67,6 +67,7 @@ def figures(folder):
 
 def recipe():
     import jax
+
     from eight_schools import energy
 
     return pf.recipes.nets(energy, width=64, key=jax.random.key(1))

@@ -1,4 +1,4 @@
-"""Every test runs in float64 with rank promotion an error; rooms below the drivers add strictness."""
+"""Every test runs in float64, rank promotion is an error; below the drivers dtypes are strict."""
 
 import os
 import sys

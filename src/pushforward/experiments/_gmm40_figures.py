@@ -13,8 +13,11 @@ GRID = 160
 def draw(folder) -> dict[str, Any]:
     """Return the figures that the stages on disk allow."""
     report = pf.report
-    done = {s.name.removeprefix("sample-").replace("-", " "): s for s in folder.stages() if s.finished
-            and s.name.startswith("sample-")}  # fmt: skip
+    done = {
+        stage.name.removeprefix("sample-").replace("-", " "): stage
+        for stage in folder.stages()
+        if stage.finished and stage.name.startswith("sample-")
+    }
     runs = {label: _Run(stage) for label, stage in done.items()}
     density = _log_density(_grid(LIMIT, GRID))
     figures: dict[str, Any] = {}

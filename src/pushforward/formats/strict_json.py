@@ -35,10 +35,14 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """Serialise `value`: compact text has sorted keys (one text for one value), indented text keeps order."""
+    """Serialise `value`: compact with sorted keys (one text for one value), indented in order."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
-        plain(value), sort_keys=indent is None, allow_nan=False, indent=indent, separators=separators
+        plain(value),
+        sort_keys=indent is None,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
     )
 
 

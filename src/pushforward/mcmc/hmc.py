@@ -76,9 +76,7 @@ class HMC(AbstractStationary):
 
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
     path: AbstractAnnealing | AbstractEnergy
-    step_size: Scalar | Callable[[Time], Scalar] = eqx.field(
-        converter=scalar_or_law
-    )
+    step_size: Scalar | Callable[[Time], Scalar] = eqx.field(converter=scalar_or_law)
     num_steps: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
     integrator: Splitting = Leapfrog()
 

@@ -79,5 +79,3 @@ class ParameterPath(AbstractAnnealing):
     def denergy_dt(self, t: Time, x: X) -> Scalar:
         """Return ∂_t U(x; α(t)) by one JVP."""
         return jax.jvp(lambda s: self.at(s)(x), (t,), (jnp.ones_like(t),))[1]
-
-

@@ -62,7 +62,7 @@ def density_with_samples(
 @styled
 def particles_at_times(
     rows: Mapping[str, Sequence[tuple[float, np.ndarray]]],
-    limits: float | Sequence[Any],
+    limits: float | Sequence[Any] | Mapping[str, Any],
     density_grids: Mapping[str, Sequence[np.ndarray | None]] | None = None,
     *,
     caption: str | None = None,

@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
+from jaxtyping import ArrayLike
 
 from pushforward._errors import InputError
 from pushforward._tree import concrete, scalar
@@ -18,7 +19,7 @@ from .base import AbstractDistribution, AbstractLocalEnergy
 
 
 class AbstractProduct(AbstractLocalEnergy, AbstractDistribution):
-    """Independent coordinates: `terms` is elementwise in x and in the parameters, so it broadcasts."""
+    """Independent coordinates: `terms` is elementwise in x and parameters, so it broadcasts."""
 
 
 class Normal(AbstractProduct):
@@ -37,7 +38,7 @@ class Normal(AbstractProduct):
     scale: Float[Array, "..."]
     space: Euclidean
 
-    def __init__(self, shape: int | tuple[int, ...], mean=0.0, scale=1.0):
+    def __init__(self, shape: int | tuple[int, ...], mean: ArrayLike = 0.0, scale: ArrayLike = 1.0):
         self.space = Euclidean(shape)
         self.mean, self.scale = scalar(mean), scalar(scale)
         _check_location_scale(self.space.shape, self.mean, self.scale)
@@ -73,7 +74,13 @@ class StudentT(AbstractProduct):
     scale: Float[Array, "..."]
     space: Euclidean
 
-    def __init__(self, shape: int | tuple[int, ...], df=2.0, mean=0.0, scale=1.0):
+    def __init__(
+        self,
+        shape: int | tuple[int, ...],
+        df: ArrayLike = 2.0,
+        mean: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
+    ):
         self.space = Euclidean(shape)
         self.df, self.mean, self.scale = scalar(df), scalar(mean), scalar(scale)
         _check_location_scale(self.space.shape, self.mean, self.scale)
