@@ -24,10 +24,10 @@ from .rate import transport_rate
 
 
 class _End(eqx.Module):
-    """What is known at one end of a step: the energy's terms, its gradient, the drift."""
+    """What is known at one end of a step: the energy's terms, the gradient (cut), the drift."""
 
     energy: Any
-    gradient: V
+    score: V
     drift: V
 
 
@@ -64,7 +64,7 @@ class TwoKernel(AbstractWeight):
         inner = kernel.path.space.inner
         delta = jnp.sqrt(jnp.abs(step) / (2 * epsilon)) * (
             jnp.sign(step) * (right.drift - left.drift)
-            + epsilon * (left.gradient + right.gradient)
+            + epsilon * (left.score + right.score)
         )
         work = energy_difference(right.energy, left.energy)
         return inner(noise, delta) - 0.5 * inner(delta, delta) - work
@@ -102,6 +102,9 @@ class Langevin(AbstractTwoKernel):
         unit of t. Good value: 1 to 50 times the local variance; `LocalVariance(..., factor=30)`.
     weight
         `TwoKernel()` (exact) or `ContinuousTime()`.
+    score
+        What the steps use for g: None for g itself, or `ScoreCut(variance)`, which keeps walkers
+        of steep energies from overshooting. The two-kernel weight is exact for any such field.
 
     References
     ----------
@@ -115,6 +118,7 @@ class Langevin(AbstractTwoKernel):
         default=1.0, converter=scalar_or_law
     )
     weight: AbstractWeight = TwoKernel()
+    score: Callable[[Time, V], V] | None = None
 
     def __check_init__(self):
         known = None if callable(self.epsilon) else concrete(self.epsilon)
@@ -136,7 +140,7 @@ class Langevin(AbstractTwoKernel):
         """Return the state with U, ∇U and b at (t, x)."""
         end = self._end(t, x)
         held = end.energy if energy is None else energy
-        return State(x, no_weight(x), context, held, (end.gradient, end.drift))
+        return State(x, no_weight(x), context, held, (end.score, end.drift))
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next (either direction): one gradient, one drift call."""
@@ -145,7 +149,7 @@ class Langevin(AbstractTwoKernel):
         step = t_next - t
         epsilon = self.epsilon_between(t, t_next)
         noise = space.noise(x, key=key)
-        move = step * left.drift - (jnp.abs(step) * epsilon) * left.gradient
+        move = step * left.drift - (jnp.abs(step) * epsilon) * left.score
         x_next = space.retract(x, move + jnp.sqrt(2 * epsilon * jnp.abs(step)) * noise)
 
         right = self._end(t_next, x_next)
@@ -156,7 +160,7 @@ class Langevin(AbstractTwoKernel):
             state.log_weight.add(increment),
             state.context,
             right.energy,
-            (right.gradient, right.drift),
+            (right.score, right.drift),
         )
         cost = Cost.of(gradient=1, divergence=self.weight.num_divergences)
         return new, LangevinInfo(cost)
@@ -165,7 +169,7 @@ class Langevin(AbstractTwoKernel):
         """Return the two-kernel ΔA of given points, ξ recomputed from them (for `LogVariance`)."""
         left, right = self._end(t, x), self._end(t_next, x_next)
         step, epsilon = t_next - t, self.epsilon_between(t, t_next)
-        move = step * left.drift - (jnp.abs(step) * epsilon) * left.gradient
+        move = step * left.drift - (jnp.abs(step) * epsilon) * left.score
         noise = (x_next - x - move) / jnp.sqrt(2 * epsilon * jnp.abs(step))
         increment = TwoKernel().increment(self, t, x, left, t_next, right, noise)
         return park(increment, left.energy, right.energy)
@@ -186,6 +190,5 @@ class Langevin(AbstractTwoKernel):
 
     def _end(self, t: Time, x: X) -> _End:
         energy, gradient = energy_and_gradient(self.path.at(t), x)
-        return _End(energy, gradient, self.drift(t, x, gradient))
-
-
+        score = gradient if self.score is None else self.score(t, gradient)
+        return _End(energy, score, self.drift(t, x, gradient))

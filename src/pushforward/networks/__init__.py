@@ -7,6 +7,7 @@ anyway; those that ignore it drop it.
 from .mlp import DriftMLP as DriftMLP
 from .mlp import FreeEnergy as FreeEnergy
 from .mlp import RandomFourier as RandomFourier
+from .precondition import ScoreCut as ScoreCut
 from .precondition import ScoreSkip as ScoreSkip
 from .sampler import Sampler as Sampler
 from .zero import Zero as Zero

@@ -15,34 +15,58 @@ from .._typing import Array, PRNGKey, Scalar, Time
 from .mlp import NUM_TIME_FREQUENCIES, time_features, zero_last_layer
 
 
-class ScoreSkip(eqx.Module):
-    r"""b = c_0(t) x + c_1(t) √v h + network(t, x, g), h = √v g cut to |h| <= limit √d, g = ∇U_t(x).
+class ScoreCut(eqx.Module):
+    r"""g cut to √v |g| <= limit √d, where v(t) is the local squared length along a path.
 
-    Where the cut does not act, √v h = v g. It acts far out, where energies of real models grow
-    steeply and a step along the raw score would fold the transport map.
+    The cut does not act where walkers are (there √v g is of order one). Far out, energies of real
+    models grow steeply: a Euler step along the raw g would overshoot for ever, a transport map
+    built on it would fold.
+
+    Parameters
+    ----------
+    variance
+        v(t); frozen.
+    limit
+        Largest √v |g|/√d. Good value 10.
+    """
+
+    variance: Frozen[Callable[[Time], Scalar]]
+    limit: Frozen[Scalar]
+
+    def __init__(self, variance: Callable[[Time], Scalar], limit: float = 10.0):
+        self.variance, self.limit = Frozen(variance), Frozen(scalar(limit))
+
+    def __call__(self, t: Time, g: Array) -> Array:
+        """Return the cut gradient."""
+        square = self.variance.value(t) * jnp.sum(g * g)
+        bound = self.limit.value**2 * g.size
+        return g * jnp.sqrt(bound / jnp.maximum(square, bound))
+
+
+class ScoreSkip(eqx.Module):
+    r"""b = c_0(t) x + c_1(t) v(t) cut(g) + network(t, x, g), g = ∇U_t(x).
 
     Parameters
     ----------
     network
         Any drift; sees x and g.
     variance
-        v(t), the local squared length along the path (frozen): `LocalVariance`, or
-        `MixturePath.variance`. Makes v·g a displacement of order one at all times.
+        v(t), the local squared length along the path (frozen): `LocalVariance` or
+        `MixtureVariance`. Makes v g a displacement of order one at all times.
     width, depth
         Of the small MLP that gives c_0, c_1; its last layer starts at zero.
     limit
-        Largest |h|/√d; h is of order one where the walkers are. Good value 10.
+        Of the `ScoreCut`.
     """
 
     network: Callable
     coefficients: eqx.nn.MLP
-    variance: Frozen[Callable[[Time], Scalar]]
-    limit: Frozen[Scalar]
+    cut: ScoreCut
 
     def __init__(
         self,
         network: Callable,
-        variance: Callable,
+        variance: Callable[[Time], Scalar],
         width: int = 64,
         depth: int = 2,
         limit: float = 10.0,
@@ -52,13 +76,10 @@ class ScoreSkip(eqx.Module):
         size = 1 + 2 * NUM_TIME_FREQUENCIES
         mlp = eqx.nn.MLP(size, 2, width, depth, jnp.tanh, key=key)
         self.network, self.coefficients = network, zero_last_layer(mlp)
-        self.variance, self.limit = Frozen(variance), Frozen(scalar(limit))
+        self.cut = ScoreCut(variance, limit)
 
     def __call__(self, t: Time, x: Array, g: Array, **kwargs) -> Array:
         """Return b_t(x)."""
         c = self.coefficients(time_features(t))
-        root = jnp.sqrt(self.variance.value(t))
-        h = root * g
-        square, bound = jnp.sum(h * h), self.limit.value**2 * x.size
-        h = h * jnp.sqrt(bound / jnp.maximum(square, bound))
-        return c[0] * x + (c[1] * root) * h + self.network(t, x, g, **kwargs)
+        skip = (c[1] * self.cut.variance.value(t)) * self.cut(t, g)
+        return c[0] * x + skip + self.network(t, x, g, **kwargs)

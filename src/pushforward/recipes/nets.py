@@ -23,7 +23,7 @@ from .._tree import scalar
 from .._typing import PRNGKey, Scalar, Time
 from ..dynamics import Compose, Euler, Langevin, RungeKutta, Transport, compose
 from ..mcmc import HMC
-from ..networks import DriftMLP, FreeEnergy, RandomFourier, Sampler, ScoreSkip
+from ..networks import DriftMLP, FreeEnergy, RandomFourier, Sampler, ScoreCut, ScoreSkip
 from ..objectives import Continuity, Exact, Hutchinson
 from ..paths import (
     AbstractAnnealing,
@@ -101,7 +101,7 @@ def nets(
         drift = _default_drift(scales(), variance, width, fourier, keys[1])
     model = Sampler(drift, FreeEnergy(key=keys[2]))
 
-    walk = eqx.Partial(langevin_process, path, Scaled(variance, noise))
+    walk = eqx.Partial(langevin_process, path, Scaled(variance, noise), ScoreCut(variance))
     if math.prod(shape) <= LARGEST_JACOBIAN:
         process = eqx.Partial(transport_process, path, MalaStep(variance), Euler())
         divergence = Exact()
@@ -136,9 +136,11 @@ def smc(
     return compose(Transport(path), HMC(path, step_size, num_steps, **options))
 
 
-def langevin_process(path: AbstractAnnealing, epsilon: Any, model: Sampler) -> Langevin:
+def langevin_process(
+    path: AbstractAnnealing, epsilon: Any, score: ScoreCut | None, model: Sampler
+) -> Langevin:
     """Return Langevin dynamics with the model's drift and exact two-kernel weights."""
-    return Langevin(path, model.drift, epsilon)
+    return Langevin(path, model.drift, epsilon, score=score)
 
 
 def transport_process(

@@ -1,0 +1,83 @@
+"""`python -m benchmarks.claims`: run every experiment's laptop preset, three seeds; write results.
+
+docs/results.md is generated from the run folders in runs/claims alone, failures included. Finished
+runs are not run again; `--no-run` only writes the page.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pushforward.experiments import REGISTRY
+from pushforward.report import format_value
+from pushforward.runs import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "claims"
+SEEDS = (0, 1, 2)
+HEAD = """# Results
+
+Generated from run folders by `make claims`; ours beside the expected numbers, failures included.
+Each row: three seeds of the `laptop` preset. A number is judged by the rule beside it; one standard
+error is in brackets. Times are wall seconds of the whole run, compilation included.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    names = [name for name, entry in REGISTRY.items() if not entry.hidden]
+    if "--no-run" not in arguments:
+        for name in names:
+            for seed in SEEDS:
+                _run(name, seed)
+    text = "\n".join([HEAD, *(_section(name) for name in names)])
+    (ROOT / "docs" / "results.md").write_text(text)
+    print(f"wrote {ROOT / 'docs' / 'results.md'}")
+
+
+def _run(name: str, seed: int) -> None:
+    command = [sys.executable, "-m", "pushforward.cli", "run", name, "preset=laptop"]
+    where = ["--out", str(RUNS), "--name", f"{name}-{seed}", "--or-resume"]
+    code = subprocess.run([*command, f"seed={seed}", *where], check=False).returncode
+    print(f"{name}, seed {seed}: exit code {code}")
+
+
+def _section(name: str) -> str:
+    folders = [RunFolder.open(p) for p in sorted(RUNS.glob(f"{name}-[0-9]*"))]
+    summaries = [folder.summary() for folder in folders]
+    columns = [folder.path.name.rpartition("-")[2] for folder in folders]
+    rows = list(dict.fromkeys(key for s in summaries for key in s.get("results", {})))
+    lines = [f"## {name}", "", REGISTRY[name].summary + ".", ""]
+    lines += _environment(folders)
+    lines += ["| quantity | expected | " + " | ".join(f"seed {c}" for c in columns) + " |"]
+    lines += ["|---|---|" + "---|" * len(columns)]
+    lines += [_row(key, summaries) for key in rows]
+    seconds = [f"{s.get('seconds', {}).get('total', float('nan')):.0f} s" for s in summaries]
+    lines += ["| wall time | | " + " | ".join(seconds) + " |", ""]
+    notes = [note for s in summaries[:1] for note in s.get("notes", [])]
+    return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+
+
+def _row(key: str, summaries: list[dict]) -> str:
+    cells, expected = [], ""
+    for summary in summaries:
+        row = summary.get("results", {}).get(key)
+        if row is None:
+            cells.append("not run")
+            continue
+        mark = " **MISSED**" if row["verdict"] == "MISSED" else ""
+        cells.append(format_value(row["value"], row["error"]) + mark)
+        if row["expected"] is not None:
+            expected = f"{row['expected']:g} ({row.get('comparison', '')}; {row['source']})"
+    return f"| {key} | {expected} | " + " | ".join(cells) + " |"
+
+
+def _environment(folders: list[RunFolder]) -> list[str]:
+    if not folders:
+        return ["Not run yet.", ""]
+    entry = folders[0].environment()[-1]
+    told = {k: entry.get(k) for k in ("python", "device", "cores", "dtype") if entry.get(k)}
+    return [", ".join(f"{k} {v}" for k, v in told.items()) + ".", ""]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
