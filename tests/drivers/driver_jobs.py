@@ -99,6 +99,11 @@ def bumps(scale: float = 1.0) -> Annealing:
     return Annealing(Normal((1,), 0.0, 2.0), Normal((1,), 1.5, scale))
 
 
+def norm(model, *, key):
+    """An evaluation."""
+    return {"norm": optax.tree.norm(eqx.filter(model, eqx.is_array))}
+
+
 def walk(path: Annealing, epsilon: jax.Array, model: Sampler) -> Langevin:
     """The process of a sampler."""
     return Langevin(path, model.drift, epsilon)
@@ -118,14 +123,15 @@ def train(folder: Any = None, steps: int = 120, **options: Any):
     source = Rollout(process, walkers=64, num_times=12, refresh=7, capacity=3)
     options = {
         "schedule_steps": 120,
+        "evaluate": norm,
+        "evaluate_every": 25,
         "ema": EMA(0.9, warm_up=True),
         "optimiser": ADAM,
         "log_every": 3,
     } | options
     model, history = fit(
         model, Continuity(process), source, steps=steps, batch=16, folder=folder,
-        evaluate=lambda m, *, key: {"norm": optax.tree.norm(eqx.filter(m, eqx.is_array))},
-        evaluate_every=25, key=jax.random.key(3), **options,
+        key=jax.random.key(3), **options,
     )  # fmt: skip
     metrics = {k: v for k, v in history.metrics.items() if k != "seconds"}
     return model, history.raw, metrics, history.evaluations

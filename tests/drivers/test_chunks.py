@@ -138,7 +138,8 @@ def test_fits_of_equal_structure_compile_once():
             _, history = fit(
                 eqx.tree_at(lambda m: m.bias, jobs.Linear(), jnp.asarray(beta)), objective,
                 jobs.Lines(), steps=steps, batch=5, optimiser=jobs.ADAM,
-                ema=EMA(0.5 + 0.1 * seed, warm_up=True), clip=beta, key=jax.random.key(seed), **evaluate,
+                ema=EMA(0.5 + 0.1 * seed, warm_up=True), clip=beta, key=jax.random.key(seed),
+                **evaluate,
             )  # fmt: skip
             seen.append(len(history.evaluations))
     assert seen == [5, 5, 8]
