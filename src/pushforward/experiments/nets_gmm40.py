@@ -134,6 +134,9 @@ def run(config: Config, folder, *, key) -> dict[str, Estimate]:
             results |= _numbers(label, samples)
             costs.append(_cost_row(label, samples, history))
     if "geometric" in _paths(config):
+        samples = _sample_untrained(config, folder, key)
+        results |= _numbers("AIS", samples)
+        costs.append(_cost_row("AIS", samples, None))
         calls = costs[0]["gradient calls"] + 2 * costs[0]["divergence calls"]
         samples = _sample_smc(config, calls, folder, key)
         results |= _numbers("SMC", samples, ess=False)
@@ -246,7 +249,7 @@ def _samplers(config: Config, name: str) -> dict[str, Any]:
     from equinox import Partial
 
     recipes, paths = pf.recipes, pf.paths
-    path, step = annealing(config, name), recipes.MalaStep(_variance(config, name))
+    path, step = annealing(config, name), recipes.LocalStep(_variance(config, name))
     integrator = pf.dynamics.RK4() if name == "mixture" else pf.dynamics.Euler()
     steps = config.mixture.steps if name == "mixture" else config.geometric.steps
     transport = Partial(recipes.transport_process, path, step, integrator)
@@ -284,11 +287,18 @@ def _sample(config: Config, label: str, kernel, times, folder, key, **options):
     )
 
 
+def _sample_untrained(config: Config, folder, key):
+    """Run the kernel and grid of the headline with b = 0: annealed importance sampling."""
+    kernel_of, times = _samplers(config, "geometric")["geometric"]
+    untrained = pf.networks.Sampler(pf.networks.Zero(), lambda t: 0 * t)
+    return _sample(config, "AIS", kernel_of(untrained), times, folder, key)
+
+
 def _sample_smc(config: Config, calls: float, folder, key):
     """Run untrained SMC on the geometric path with about `calls` gradient calls."""
     leapfrog = 5
     steps = 4 * max(3, round(calls / (4 * config.walkers * (leapfrog + 1))))
-    step = pf.recipes.MalaStep(_variance(config, "geometric"), 0.4)
+    step = pf.recipes.LocalStep(_variance(config, "geometric"))
     kernel = pf.recipes.smc(annealing(config, "geometric"), step, num_steps=leapfrog)
     times = pf.paths.uniform_times(steps)
     resample = pf.estimators.Systematic(0.5)

@@ -1,7 +1,7 @@
 """Assemblies: one file a system, where a newcomer reads it in sixty lines."""
 
 from .base import Recipe as Recipe
-from .nets import MalaStep as MalaStep
+from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled
 from .nets import langevin_process as langevin_process
 from .nets import nets as nets

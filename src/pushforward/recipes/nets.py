@@ -103,7 +103,7 @@ def nets(
 
     walk = eqx.Partial(langevin_process, path, Scaled(variance, noise), ScoreCut(variance))
     if math.prod(shape) <= LARGEST_JACOBIAN:
-        process = eqx.Partial(transport_process, path, MalaStep(variance), Euler())
+        process = eqx.Partial(transport_process, path, LocalStep(variance), Euler())
         divergence = Exact()
     else:
         process, divergence = walk, Hutchinson()
@@ -146,8 +146,11 @@ def langevin_process(
 def transport_process(
     path: AbstractAnnealing, step_size: Any, integrator: RungeKutta, model: Sampler
 ) -> Compose:
-    """Return the map of the model's drift with its log-determinant, then one MALA step."""
-    return compose(Transport(path, model.drift, integrator), HMC(path, step_size, 1))
+    """Return the map of the model's drift with its log-determinant, then one HMC trajectory.
+
+    Five leapfrog steps, cheap beside the determinant, even out what the drift left uneven.
+    """
+    return compose(Transport(path, model.drift, integrator), HMC(path, step_size, 5))
 
 
 class Scaled(eqx.Module):
@@ -161,11 +164,11 @@ class Scaled(eqx.Module):
         return self.factor * self.law(t)
 
 
-class MalaStep(eqx.Module):
+class LocalStep(eqx.Module):
     """A step size √(factor · ℓ²(t)) that follows the local width along a path."""
 
     variance: Callable[[Time], Scalar]
-    factor: Scalar = eqx.field(converter=scalar, default=0.5)
+    factor: Scalar = eqx.field(converter=scalar, default=0.3)
 
     def __call__(self, t: Time) -> Scalar:
         """Return the step size at time t."""
