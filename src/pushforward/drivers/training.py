@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from .._typing import Count, Flag, PRNGKey, Scalar
+from .._typing import Array, Count, Flag, PRNGKey, Scalar
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
 from .checks import check_loss, check_same_types
@@ -103,13 +103,14 @@ class FitStep(eqx.Module):
 
         first = jax.tree.map(lambda x: x[0], (parts, index))
         (shape, _) = jax.eval_shape(value_and_grad, carry.params, *first)
-        start = (jax.tree.map(jnp.zeros_like, carry.params), Interval.like(shape))
+        start = (jax.tree.map(_wide_zeros, carry.params), Interval.like(shape))
         if num == 1:
             (total, interval), _ = one(start, first)
         else:
             (total, interval), _ = jax.lax.scan(one, start, (parts, index))
         loss, info = interval.row()
-        return loss, jax.tree.map(lambda g: g / num, total), info
+        mean = jax.tree.map(lambda g, p: (g / num).astype(p.dtype), total, carry.params)
+        return loss, mean, info
 
     def __call__(self, carry: FitCarry) -> FitCarry:
         """Take one step, or none if it is bad."""
@@ -154,10 +155,20 @@ class FitStep(eqx.Module):
         )
 
 
+def _wide_zeros(leaf: Array) -> Array:
+    return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
+
+
 def metric_row(loss: Scalar, norm: Scalar, info: PyTree, source_info: PyTree, good: Flag):
     """Return the columns of one step; a skipped step leaves only its count."""
     columns = {"loss": loss, "grad_norm": norm, "objective": info, "source": source_info}
-    columns = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), columns)
+
+    def entry(x):
+        if jnp.issubdtype(x.dtype, jnp.floating):  # rows are sums: bfloat16 would not add up
+            x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return jnp.where(good, x, jnp.zeros_like(x))
+
+    columns = jax.tree.map(entry, columns)
     return columns | {"skipped": (~good).astype(jnp.int32)}
 
 
@@ -186,8 +197,8 @@ def row_shapes(step: FitStep, carry: FitCarry):
     batch, source, info = step.draw(carry)
     why = "a source returns a state like the one it was given"
     check_same_types(carry.source, source, "in a draw the source's state", why)
-    loss, _, objective_info = step.gradient(carry, batch)
-    return metric_row(loss, loss, objective_info, info, jnp.ones((), bool))
+    loss, grads, objective_info = step.gradient(carry, batch)
+    return metric_row(loss, optax.tree.norm(grads), objective_info, info, jnp.ones((), bool))
 
 
 def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
