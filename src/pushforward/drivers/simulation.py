@@ -171,7 +171,10 @@ class SimStep(eqx.Module):
         return apply(seen) if axis == 0 else jax.vmap(apply)(seen)
 
     def resampled(self, state: State, i: Count) -> tuple[State, Array]:
-        """Resample within every population where its ESS asks for it; never at the last time."""
+        """Resample within every population where its ESS asks for it; never at the last time.
+
+        The key of a population is that of its first walker: alone, it would go the same way.
+        """
         resample = self.resample
         if resample is None or self.times is None:
             return state, jnp.zeros((), jnp.int32)
@@ -179,7 +182,7 @@ class SimStep(eqx.Module):
         groups = state.log_weight.high.size // (shape[-1] // self.populations)
         cut = jax.tree.map(lambda a: _regroup(a, len(shape), groups), state)
         key = stream(jax.random.fold_in(self.key, i), "resample")
-        keys = sample_keys(key, jnp.arange(groups)[:, None])
+        keys = sample_keys(key, _regroup(self.index, len(shape), groups)[:, 0])
         last = i + 2 >= self.times.shape[0]
 
         def one(state: State, key):
