@@ -4,6 +4,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -115,15 +116,17 @@ class Samples:
         return jax.tree.map(lambda leaf: leaf[points], self.x)
 
     def _mean(self, values: PyTree, log_weight):
-        if not (self._resampled and self._populations >= 4):
-            value, error = weights.mean(values, log_weight)
-            return value, None if self._resampled else error
+        if not self._resampled:
+            return weights.mean(values, log_weight)
+        if self._populations < 4:
+            self._warn_of_no_error("a mean")
+            return weights.mean(values, log_weight)[0], None
         each = [
             weights.mean(_row(self._split(values), k), part)[0]
             for k, part in enumerate(self._split(log_weight))
         ]
-        share = np.exp([float(weights.log_z(a)) for a in self._split(log_weight)])
-        share = share / share.sum()
+        log_z = jnp.stack([weights.log_z(part) for part in self._split(log_weight)])
+        share = np.asarray(weights.normalised_weights(log_z))
 
         def combine(*leaves):
             stacked = np.stack([np.asarray(leaf, float) for leaf in leaves])
@@ -139,14 +142,17 @@ class Samples:
         if not self._resampled:
             return float(weights.log_z(log_weight)), float(weights.log_z_error(log_weight))
         if self._populations < 4:
-            warnings.warn(
-                f"walkers were resampled in {self._populations} population(s): no honest error of "
-                "log Z; write simulate(..., populations=8)",
-                stacklevel=3,
-            )
+            self._warn_of_no_error("log Z")
             return float(weights.log_z(log_weight)), None
         value, error = weights.log_z_populations(self._split(log_weight))
         return float(value), float(error)
+
+    def _warn_of_no_error(self, what: str) -> None:
+        warnings.warn(
+            f"walkers were resampled in {self._populations} population(s): no honest error of "
+            f"{what}; write simulate(..., populations=8)",
+            stacklevel=4,
+        )
 
     def _split(self, tree: PyTree) -> PyTree:
         def split(leaf):
