@@ -123,14 +123,14 @@ class Moments(eqx.Module):
         """Return the moments merged with one step's chains where `when` is true."""
 
         def mean(mean, x):
-            share = (1 / (self.steps + 1)).astype(jnp.finfo(x.dtype).dtype)
-            return mean + share * (jnp.mean(x, axis=0) - mean)
+            steps = self.steps.astype(jnp.finfo(x.dtype).dtype)
+            return mean + (jnp.mean(x, axis=0) - mean) / (steps + 1)
 
         def m2(m2, mean, x):
             here = jnp.mean(x, axis=0)
-            share = (self.steps / (self.steps + 1)).astype(m2.dtype)
+            steps = self.steps.astype(m2.dtype)
             spread = jnp.sum(jnp.abs(x - here[None]) ** 2, axis=0)
-            return m2 + spread + jnp.abs(here - mean) ** 2 * share * x.shape[0]
+            return m2 + spread + jnp.abs(here - mean) ** 2 * (steps / (steps + 1) * x.shape[0])
 
         merged = Moments(
             self.steps + 1,
