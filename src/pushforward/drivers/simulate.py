@@ -80,7 +80,7 @@ def simulate(
     warm_up
         Steps of chains before anything is recorded.
     lanes
-        Particles at once, to save memory; the same bits.
+        Particles at once, to save memory; the same numbers up to the last digits.
     folder
         A path or a `Stage`: draws, checkpoints, resuming. None writes nothing.
     watchers, save_every
