@@ -1,8 +1,10 @@
 """What the two verbs refuse before they begin; each sentence says what to write instead."""
 
 import operator
+import shutil
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -11,22 +13,30 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from .._errors import InputError
+from .._errors import DiskFull, InputError
 from .._tree import named_leaves, trainable
 from ..dynamics import AbstractKernel
 from ..paths import check_times
+from ..sources import AbstractFeed, AbstractSource
 from .ema import EMA
 
 
-def check_fit(objective, optimiser, ema, steps, batch, micro_batch, log_every) -> None:
+def check_fit(objective, source, optimiser, ema, clip, steps, batch, micro_batch, log_every):
     """Refuse what `fit` cannot mean."""
     if not isinstance(optimiser, optax.GradientTransformation):
         raise InputError(f"optimiser is {optimiser!r}, expected an optax one: optax.adam(1e-3)")
     check_positive(steps=steps, batch=batch, micro_batch=micro_batch, log_every=log_every)
     if batch % micro_batch:
         raise InputError(f"micro_batch = {micro_batch} does not divide batch = {batch}")
+    if clip is not None and not clip > 0:
+        raise InputError(f"clip = {clip!r}, expected a positive number, or None for no clipping")
     if not callable(objective):
         raise InputError(f"objective is {objective!r}, expected an AbstractObjective")
+    if not isinstance(source, AbstractSource | AbstractFeed):
+        raise InputError(
+            f"source is {type(source).__name__}, expected an AbstractSource or AbstractFeed: "
+            "data in memory are Arrays(data)"
+        )
     if ema is None:
         return
     if not isinstance(ema, EMA):
@@ -124,6 +134,27 @@ def check_same_types(before: PyTree, after: PyTree, what: str, why: str) -> None
             raise InputError(
                 f"{what}{name} changed from {a[1]}{list(a[0])} to {b[1]}{list(b[0])}: {why}"
             )
+
+
+def check_context(context: PyTree, shape: tuple[int, ...]) -> None:
+    """Refuse a context that has not one entry a particle."""
+    for name, leaf in named_leaves(context):
+        if np.shape(leaf)[: len(shape)] != shape:
+            raise InputError(
+                f"context{name} has shape {np.shape(leaf)}, expected the axes of the particles "
+                f"{shape} first: repeat what all share, jnp.broadcast_to(label, {shape} + shape)"
+            )
+
+
+def check_disk(kept: PyTree, draws: int, folder: Path) -> None:
+    """Refuse to begin what would not fit on the disk."""
+    row = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
+    free = shutil.disk_usage(folder).free
+    if row * draws > free:
+        raise DiskFull(
+            f"keep would write {draws} draws of {row} bytes, {row * draws / 1e9:.3g} GB, and "
+            f"{folder} has {free / 1e9:.3g} GB free: keep fewer, Keep(every=..., particles=...)"
+        )
 
 
 def check_energies(energy: Any, shape: tuple[int, ...]) -> None:

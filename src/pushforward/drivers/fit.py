@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
+from .._errors import InputError
 from .._tree import scalar
 from .._typing import PRNGKey
 from ..objectives import AbstractObjective
@@ -105,7 +106,9 @@ def fit(
     optimiser = default_optimiser(schedule_steps) if optimiser is None else optimiser
     micro_batch = batch if micro_batch is None else micro_batch
     log_every = max(1, schedule_steps // 2000) if log_every is None else log_every
-    check_fit(objective, optimiser, ema, steps, batch, micro_batch, log_every)
+    check_fit(objective, source, optimiser, ema, clip, steps, batch, micro_batch, log_every)
+    if (evaluate is None) != (evaluate_every is None):
+        raise InputError("give both evaluate and evaluate_every, or neither: evaluate_every=100")
     params, static = split_model(model, trainable_leaves)
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
@@ -196,6 +199,12 @@ class _Training(AbstractSession):
             f"{describe_nonfinite(losses, gradients, batch, bool(failed))}. Try a smaller learning "
             "rate, clip=1.0, or guard=SkipNonFinite()"
         )
+
+    def relief(self) -> str:
+        """Return the micro-batch to try."""
+        batch, now = self.step.batch, self.step.micro_batch
+        smaller = next((m for m in range(now // 2, 0, -1) if batch % m == 0), 1)
+        return f"batch={batch}, micro_batch={now}: write micro_batch={smaller} (the same numbers)"
 
     def result(self, carry: FitCarry) -> dict[str, Any]:
         """Return the number of skipped steps."""

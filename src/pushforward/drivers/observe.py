@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._tree import concrete
 from .._typing import Count
 from ..dynamics import State
 
@@ -37,6 +38,12 @@ class Keep(eqx.Module):
     every: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
     what: Callable[[Any], PyTree] | OfState = lambda x: x
     particles: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        every = concrete(self.every)
+        for name, value in (("every", every), ("particles", self.particles)):
+            if value is not None and value < 1:
+                raise InputError(f"Keep({name}={value}): expected a positive integer")
 
 
 def observed(observe: Callable | OfState | None, state: State) -> dict[str, jax.Array]:

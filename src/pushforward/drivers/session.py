@@ -106,7 +106,12 @@ class AbstractSession(ABC):
     def go(self, carry: Any, step_at: Callable[[int], tuple], controller: Controller) -> Any:
         """Drive a restored carry to the end and mark the stage as finished."""
         self.controller = controller
-        carry = drive(step_at, carry, self.total, controller, self.between)
+        try:
+            carry = drive(step_at, carry, self.total, controller, self.between)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise InputError(f"out of device memory in {self.verb} with {self.relief()}") from error
         if self.stage is not None and not self.stage.finished:
             self.save(carry)
             done = {"steps": self.total, "seconds": self.seconds}
@@ -116,6 +121,10 @@ class AbstractSession(ABC):
     @abstractmethod
     def result(self, carry: Any) -> dict[str, Any]:
         """Return what else belongs into the mark of a finished stage."""
+
+    @abstractmethod
+    def relief(self) -> str:
+        """Return what fills the memory and what to write instead, without changing results."""
 
     def restored(self, carry: Any) -> Any:
         """Return the state of the newest checkpoint, or the given one at step 0."""

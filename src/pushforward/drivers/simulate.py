@@ -15,7 +15,7 @@ from ..estimators import AbstractResampling
 from ..estimators import Moments as HostMoments
 from ..runs import Stage
 from .advance import Controller
-from .checks import check_simulate
+from .checks import check_disk, check_simulate
 from .keys import check_key
 from .observe import Keep, OfState
 from .particles import split_members, start_particles
@@ -137,7 +137,11 @@ class _Simulation(AbstractSession):
         self.parts: list[dict[str, np.ndarray]] = []
         self.kept: list[dict[str, np.ndarray]] = []
         self.every = 1 if step.keep is None else int(step.keep.every)
-        carry = self.restored(start_simulation(step, x, context, self.total))
+        carry = start_simulation(step, x, context, self.total)
+        if self.stage is not None and carry.draws is not None:
+            row = jax.tree.map(lambda a: a[0], carry.draws.rows)
+            check_disk(row, self.rows_at(self.total) // self.every, self.stage.path)
+        carry = self.restored(carry)
         cap = carry.rows.capacity - 1
         if carry.draws is not None:
             cap = min(cap, carry.draws.capacity * self.every - 1)
@@ -188,6 +192,15 @@ class _Simulation(AbstractSession):
     def evaluate(self, carry: SimCarry, i: int) -> list[dict]:
         """Return nothing: observables are recorded at every step."""
         return []
+
+    def relief(self) -> str:
+        """Return the lanes to try."""
+        num = self.step.index.shape[-2]
+        now = num if self.step.lanes is None else self.step.lanes
+        return (
+            f"{num} particles, {now} at once: write lanes={max(1, now // 2)} (the same numbers), "
+            "or keep fewer draws"
+        )
 
     def result(self, carry: SimCarry) -> dict[str, Any]:
         """Return nothing."""

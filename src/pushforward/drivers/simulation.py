@@ -16,7 +16,7 @@ from .._typing import Array, Count, Flag, Float, Int, PRNGKey
 from ..dynamics import AbstractKernel, State
 from ..estimators import AbstractResampling, weights
 from ..estimators import reset as reset_weights
-from .checks import check_energies, check_same_types
+from .checks import check_context, check_energies, check_same_types
 from .keys import sample_keys, stream
 from .observe import SMALL, Keep, OfState, observed
 from .owned import owned
@@ -164,7 +164,9 @@ class SimStep(eqx.Module):
         keep = self.keep
         assert keep is not None
         axis = state.log_weight.high.ndim - 1
-        num = state.log_weight.high.shape[axis] if keep.particles is None else keep.particles
+        num = state.log_weight.high.shape[axis]
+        if keep.particles is not None:
+            num = min(num, keep.particles)
         seen = state if isinstance(keep.what, OfState) else state.x
         seen = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, num, axis=axis), seen)
         apply = jax.vmap(keep.what.fn if isinstance(keep.what, OfState) else keep.what)
@@ -233,6 +235,7 @@ def inspect(step: SimStep, state: State, i: Count):
 
 def start_simulation(step: SimStep, x: PyTree, context: PyTree, total: int) -> SimCarry:
     """Return the carry before the first step: copies, so that nothing of the caller is donated."""
+    check_context(context, step.index.shape[:-1])
     state, (row, kept, large) = _begin(step, x, context)
     check_energies(state.energy, state.log_weight.high.shape)
     zero, one = jnp.zeros((), jnp.int32), jnp.ones((), bool)
