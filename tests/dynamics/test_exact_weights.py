@@ -19,7 +19,8 @@ from pushforward.dynamics import (
 )
 from pushforward.dynamics.langevin import AbstractWeight
 from pushforward.mcmc import HMC
-from pushforward.paths import Annealing, uniform_times
+from pushforward.networks import ScoreCut
+from pushforward.paths import Annealing, LocalVariance, uniform_times
 from pushforward.targets import DoubleWell, Energy, Normal
 
 WELL = Annealing(Normal(1, 0.0, 1.5), DoubleWell())
@@ -38,7 +39,7 @@ class OldPoint(AbstractWeight):
 
     def increment(self, kernel, t, x, left, t_next, right, noise):
         end = kernel._end(t_next, x)
-        right = eqx.tree_at(lambda e: (e.gradient, e.drift), right, (end.gradient, end.drift))
+        right = eqx.tree_at(lambda e: (e.score, e.drift), right, (end.score, end.drift))
         return TwoKernel().increment(kernel, t, x, left, t_next, right, noise)
 
 
@@ -105,6 +106,18 @@ def test_map_and_mala_are_unbiased_at_every_step_size(num):
     assert log_z_error(log_weights) < 0.03
     assert abs(z_score(log_weights)) < 4.5
     assert abs(mean_score(paths.x[:, -1], log_weights)) < 4.5
+
+
+def test_a_cut_gradient_leaves_the_weights_exact():
+    """The step may use any field for g, as long as the backward kernel uses it too."""
+    cut = ScoreCut(LocalVariance(WELL.schedule, 1.5, 0.3), 0.5)
+    log_weights = {}
+    for score in (None, cut):
+        paths = run(Langevin(WELL, wave, 0.2, score=score), uniform_times(20), 80_000)
+        log_weights[score is None] = paths.log_weight[:, -1]
+        assert abs(z_score(paths.log_weight[:, -1])) < 4.5
+        assert abs(mean_score(paths.x[:, -1], paths.log_weight[:, -1])) < 4.5
+    assert np.mean(log_weights[True] != log_weights[False]) > 0.9  # the cut acts
 
 
 def test_twin_drift_missing_from_delta():
