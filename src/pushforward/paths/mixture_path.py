@@ -25,7 +25,8 @@ class MixturePath(AbstractAnnealing):
     Parameters
     ----------
     target
-        A `Mixture` whose components are one stacked `Normal` with a scalar scale each.
+        A `Mixture` whose components are one stacked `Normal`; a scale is one number a component, or
+        one a coordinate.
     base_scale
         s_0 > 0. Good value: 3 to 5 times the components' scale.
 
@@ -78,10 +79,14 @@ class MixturePath(AbstractAnnealing):
         Each component moves by its own affine flow; the mixture's drift is their mean under p_k.
         """
         v, dv = jax.jvp(self.variance, (t,), (jnp.ones_like(t),))
-        mean = self.components.mean
-        rate = (0.5 * dv / v).reshape(-1, *(1,) * x.ndim)
+        mean, rate = _full(self.components.mean, x.ndim), _full(0.5 * dv / v, x.ndim)
         velocity = mean + rate * (x[None] - t * mean)
         return jnp.tensordot(self.at(t).responsibilities(x), velocity, axes=1)
+
+
+def _full(leaf: Array, ndim: int) -> Array:
+    """Insert axes behind the first, so that one number a component meets a whole sample."""
+    return leaf.reshape(leaf.shape[0], *(1,) * (ndim + 1 - leaf.ndim), *leaf.shape[1:])
 
 
 class MixtureVariance(eqx.Module):
