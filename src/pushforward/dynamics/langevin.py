@@ -63,8 +63,7 @@ class TwoKernel(AbstractWeight):
         epsilon = kernel.epsilon_between(t, t_next)
         inner = kernel.path.space.inner
         delta = jnp.sqrt(jnp.abs(step) / (2 * epsilon)) * (
-            jnp.sign(step) * (right.drift - left.drift)
-            + epsilon * (left.score + right.score)
+            jnp.sign(step) * (right.drift - left.drift) + epsilon * (left.score + right.score)
         )
         work = energy_difference(right.energy, left.energy)
         return inner(noise, delta) - 0.5 * inner(delta, delta) - work
@@ -99,7 +98,7 @@ class Langevin(AbstractTwoKernel):
         b(t, x, g), g = ∇U_t(x); `Zero()` gives AIS.
     epsilon
         ε > 0, a number or a function of t (taken at the midpoint of a step); units of length² a
-        unit of t. Good value: 1 to 50 times the local variance; `LocalVariance(..., factor=30)`.
+        unit of t. Good value: 1 to 50 times the local variance, `lambda t: 30 * variance(t)`.
     weight
         `TwoKernel()` (exact) or `ContinuousTime()`.
     score
@@ -114,9 +113,7 @@ class Langevin(AbstractTwoKernel):
     references: ClassVar[tuple[str, ...]] = ("nets", "neal2001")
     path: AbstractAnnealing
     drift: Callable = Zero()
-    epsilon: Scalar | Callable[[Time], Scalar] = eqx.field(
-        default=1.0, converter=scalar_or_law
-    )
+    epsilon: Scalar | Callable[[Time], Scalar] = eqx.field(default=1.0, converter=scalar_or_law)
     weight: AbstractWeight = TwoKernel()
     score: Callable[[Time, V], V] | None = None
 
