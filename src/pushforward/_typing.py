@@ -15,4 +15,3 @@ PRNGKey = Key[Array, ""]
 
 __all__ = ["Array", "Bool", "Context", "Count", "Flag", "Float", "Int", "PRNGKey"]
 __all__ += ["Scalar", "Time", "V", "X"]
-

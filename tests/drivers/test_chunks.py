@@ -171,7 +171,7 @@ def test_simulations_of_equal_structure_compile_once():
                 initial=Normal((1,), 0.0, 2.0), keep=Keep(2, jobs.first), key=jax.random.key(0),
             )  # fmt: skip
     with Counted(2):  # once per shape of times
-        for num in (5, 6, 5):
+        for num in (5, 6, 5, 6):
             simulate(Langevin(jobs.bumps()), 8, times=uniform_times(num), key=jax.random.key(0))
 
 

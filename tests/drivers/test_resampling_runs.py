@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pushforward.drivers import simulate
-from pushforward.estimators import Multinomial, Never, Stratified, Systematic
+from pushforward.estimators import Multinomial, Stratified, Systematic
 from pushforward.paths import Annealing, uniform_times
 from pushforward.spaces import Euclidean
 from pushforward.targets import Energy, Normal
@@ -56,12 +56,10 @@ def sigmas(samples, f=lambda x: 1.0):
 
 
 RULES = {
-    "never": Never(),
     "threshold 0": Systematic(0.0),
     "threshold 1": Systematic(1.0),
     "systematic": Systematic(0.8),
     "stratified": Stratified(1.0),
-    "multinomial": Multinomial(1.0),
     "at random": AtRandom(),
 }
 
@@ -72,8 +70,8 @@ def test_z_is_unbiased(name):
     assert abs(sigmas(samples)) < 4
     assert abs(sigmas(samples, lambda x: x > 0)) < 4
     resampled = int(samples.record["resampled"].sum())
-    assert (resampled == 0) == (name in ("never", "threshold 0"))
-    if name in ("threshold 1", "stratified", "multinomial"):
+    assert (resampled == 0) == (name == "threshold 0")
+    if name in ("threshold 1", "stratified"):
         assert resampled == RUNS * 5  # after each interval but the last
     assert samples.record["resampled"][0] == samples.record["resampled"][-1] == 0
 

@@ -12,7 +12,7 @@ from .code import ROOT, tracked
 
 ALLOWED = re.compile(
     r"https?://(arxiv\.org/abs/|doi\.org/|www\.w3\.org/|www\.apache\.org/licenses)"
-    r"|http://github\.com/(jax-ml/jax|google-deepmind)"  # the BibTeX that JAX and optax ask for
+    r"|https?://github\.com/(jax-ml/jax|google-deepmind)"  # the BibTeX that JAX and optax ask for
 )
 ADDRESS = re.compile(r"\b(?:https?|ftp|git|ssh)://[^\s\"'<>)\]}]*")
 # Built from pieces, so that this file does not accuse itself.

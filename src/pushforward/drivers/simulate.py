@@ -137,7 +137,7 @@ class _Simulation(AbstractSession):
         self.parts: list[dict[str, np.ndarray]] = []
         self.kept: list[dict[str, np.ndarray]] = []
         self.every = 1 if step.keep is None else int(step.keep.every)
-        carry = start_simulation(step, x, context, self.total)
+        carry = start_simulation(step, x, context)
         if self.stage is not None and carry.draws is not None:
             row = jax.tree.map(lambda a: a[0], carry.draws.rows)
             check_disk(row, self.rows_at(self.total) // self.every, self.stage.path)

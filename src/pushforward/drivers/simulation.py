@@ -233,29 +233,29 @@ def inspect(step: SimStep, state: State, i: Count):
     return moved, info, went_wrong(moved, info)
 
 
-def start_simulation(step: SimStep, x: PyTree, context: PyTree, total: int) -> SimCarry:
+def start_simulation(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
     """Return the carry before the first step: copies, so that nothing of the caller is donated."""
     check_context(context, step.index.shape[:-1])
-    state, (row, kept, large) = _begin(step, x, context)
-    check_energies(state.energy, state.log_weight.high.shape)
-    zero, one = jnp.zeros((), jnp.int32), jnp.ones((), bool)
-    draws = None if step.keep is None else Ring.like(kept, capacity_for(kept, limit=1024))
-    if step.times is None:
-        rows = Ring.like(row, capacity_for(row, limit=1024))
-    else:  # the start is the first row
-        rows = Ring.like(row, min(capacity_for(row), total + 1)).put(zero, row, one)
-        draws = None if draws is None else draws.put(zero, kept, one)
-    carry = SimCarry(zero, state, Moments.like(large), rows, draws, jnp.zeros((), bool))
+    carry = _start(step, x, context)
+    check_energies(carry.state.energy, carry.state.log_weight.high.shape)
     return owned(carry)
 
 
 @eqx.filter_jit
-def _begin(step: SimStep, x: PyTree, context: PyTree):
+def _start(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
     state = step.begin(x, context)
     after, info = eqx.filter_eval_shape(step.moved, state, jnp.zeros((), jnp.int32))
     why = "x0, the energy and the times must share one floating dtype"
     check_same_types(state, after, "in a step the kernel's State", why)
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), info)
-    row = step.row(state, jnp.asarray(-1, jnp.int32), zeros)
-    kept = None if step.keep is None else step.kept(state)
-    return state, (row, kept, step.large(state, state.log_weight.high.ndim - 1))
+
+    zero, one = jnp.zeros((), jnp.int32), jnp.ones((), bool)
+    row = step.row(state, zero - 1, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), info))
+    large = step.large(state, state.log_weight.high.ndim - 1)
+    rows, draws = Ring.like(row, capacity_for(row, limit=1024)), None
+    if step.keep is not None:
+        kept = step.kept(state)
+        draws = Ring.like(kept, capacity_for(kept, limit=1024))
+        draws = draws if step.times is None else draws.put(zero, kept, one)
+    if step.times is not None:  # the start is the first row
+        rows = Ring.like(row, min(capacity_for(row), step.times.shape[0])).put(zero, row, one)
+    return SimCarry(zero, state, Moments.like(large), rows, draws, ~one)

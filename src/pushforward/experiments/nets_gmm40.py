@@ -119,7 +119,7 @@ EXPECTED = (
         presets=_FULL,
     ),
 )  # fmt: skip
-REFERENCES = ("nets", "midgley2023", "neal2001", "delmoral2006", "duane1987")
+REFERENCES = ("nets", "fab2023", "neal2001", "delmoral2006", "duane1987")
 EXTENDS = "train-geometric"
 
 
@@ -388,6 +388,6 @@ def _break_even(ours: dict[str, Any], smc: dict[str, Any], training: float) -> s
     precision = training / (smc_price - ours_price)
     samples = precision * ours["log Z error"] ** 2 * ours["samples"]
     return head + (
-        "In two dimensions SMC is the cheaper way to log Z up to an error of "
-        f"{precision**-0.5:.2g}; beyond it, after {samples:.2g} samples, the trained map has paid for itself."
+        f"In two dimensions SMC is the cheaper way to log Z up to an error of {precision**-0.5:.2g}; "
+        f"beyond it, after {samples:.2g} samples, the trained map has paid for itself."
     )

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._errors import InputError
 from .._tree import scalar
 from .._typing import PRNGKey, Scalar
 from ..dynamics import AbstractProcess
@@ -109,7 +110,18 @@ class ContinuityVariance(AbstractObjective):
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
         """Return the sample variance of r over the group and −mean r."""
         kernel = self.process(model)
-        rates = jax.vmap(lambda x: kernel.log_weight_rate(sample.t, x))(sample.x)
+        num = [leaf.shape[:1] for leaf in jax.tree.leaves(sample.x)][0]
+        if num in ((), (1,)):
+            raise InputError(
+                f"a group has {num[0] if num else 'no'} walkers, expected 2 or more at one t: "
+                "Rollout(..., group=16)"
+            )
+
+        def rate(x):
+            kernel.path.space.check(x, "a walker of the group (Rollout(..., group=16))")
+            return kernel.log_weight_rate(sample.t, x)
+
+        rates = jax.vmap(rate)(sample.x)
         return jnp.var(rates, ddof=1), VarianceInfo(-jnp.mean(rates))
 
 

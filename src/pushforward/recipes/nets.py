@@ -89,7 +89,6 @@ def nets(
     if (path is None) != (variance is None):
         raise InputError("give both path and variance, or neither: variance=LocalVariance(...)")
 
-
     @functools.cache  # measured when something is left out, once
     def scales() -> Scales:
         return length_scales(target, base, key=keys[0])
@@ -122,9 +121,7 @@ def _default_drift(scales: Scales, variance: Callable, width: int, fourier: int,
     return ScoreSkip(network, variance, key=keys[2])
 
 
-def smc(
-    path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrator=None
-) -> Compose:
+def smc(path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrator=None) -> Compose:
     """Return the classical kernel: reweight, then one HMC trajectory. AIS; with resampling, SMC.
 
     ```python

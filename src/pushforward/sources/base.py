@@ -54,9 +54,7 @@ class Arrays(AbstractSource):
     data: Frozen[PyTree]
 
     def __init__(self, data: PyTree):
-        lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
-        if len(lengths) != 1 or () in lengths:
-            raise InputError(f"data needs one common leading axis, got lengths {sorted(lengths)}")
+        _common_length(data)
         self.data = Frozen(jax.tree.map(jnp.asarray, data))
 
     def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
@@ -92,7 +90,7 @@ class ArrayFeed(AbstractFeed):
 
     def __init__(self, data: PyTree, seed: int = 0):
         self.data, self.seed = data, seed
-        self.num = len(jax.tree.leaves(data)[0])
+        self.num = _common_length(data)
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
     def block(self, start: int, num: int, size: int) -> PyTree:
@@ -109,3 +107,12 @@ class ArrayFeed(AbstractFeed):
         if self._epoch[0] != epoch:
             self._epoch = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.num))
         return self._epoch[1]
+
+
+def _common_length(data: PyTree) -> int:
+    lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or lengths & {(), (0,)}:
+        raise InputError(
+            f"data needs one common leading axis with one or more rows, got {sorted(lengths)}"
+        )
+    return lengths.pop()[0]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._tree import scalar
+from .._tree import concrete, scalar
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
 from ..dynamics import AbstractProcess, march
 from ..targets import AbstractDistribution, AbstractEnergy
@@ -34,6 +34,15 @@ class Horizon(eqx.Module):
 
     start: Scalar = eqx.field(default=0.1, converter=scalar)
     full_at: Scalar = eqx.field(default=0.6, converter=scalar)
+
+    def __check_init__(self):
+        start, full_at = concrete(self.start), concrete(self.full_at)
+        if start is not None and not (0 < start <= 1):
+            raise InputError(f"start is {start}, expected a time in (0, 1]")
+        if full_at is not None and not full_at > 0:
+            raise InputError(
+                f"full_at is {full_at}, expected > 0; Horizon(start=1) switches the curriculum off"
+            )
 
     def __call__(self, progress: Scalar) -> Scalar:
         """Return T."""
@@ -102,6 +111,8 @@ class Rollout(AbstractSource):
         for name in ("walkers", "num_times", "refresh", "capacity"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.group < 0:
+            raise InputError(f"group must be 0 (single points) or more, got {self.group}")
 
     def init(self, model: PyTree, *, key: PRNGKey) -> Buffer:
         """Return an empty buffer."""
@@ -120,7 +131,7 @@ class Rollout(AbstractSource):
 
     def draw(self, state: Buffer, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
         """Refresh the buffer if it is due and return `size` points drawn from it."""
-        horizon = self.horizon(progress)
+        horizon = self.horizon(progress).astype(state.t.dtype)
         state = jax.lax.cond(
             state.draws % self.refresh == 0,
             lambda: self._refreshed(state, model, horizon, jax.random.fold_in(key, size)),

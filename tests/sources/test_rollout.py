@@ -1,0 +1,261 @@
+"""The replay buffer: which slot, which times, which law, and what becomes of lost walkers."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pushforward._errors import InputError
+from pushforward.dynamics import Langevin
+from pushforward.networks import Zero
+from pushforward.paths import Annealing
+from pushforward.sources import Horizon, Rollout
+from pushforward.targets import DoubleWell, Energy, Normal
+
+# N(0, 2²) to N(3, .7²): every ρ_t of the geometric path is Gaussian.
+PATH = Annealing(Normal(1, 0.0, 2.0), Normal(1, 3.0, 0.7))
+
+
+def gaussian(t):
+    """Return the mean and the standard deviation of ρ_t."""
+    precision = (1 - t) / 4 + t / 0.49
+    return t * 3 / 0.49 / precision, 1 / np.sqrt(precision)
+
+
+class Walk(eqx.Module):
+    """The process of a drift along a path."""
+
+    path: Annealing = PATH
+    epsilon: float = 1.0
+
+    def __call__(self, drift):
+        return Langevin(self.path, drift, self.epsilon)
+
+
+FULL = Horizon(1.0)
+KEY = jax.random.key(0)
+
+
+@eqx.filter_jit
+def draw(source, state, model, size, progress, key):
+    return source.draw(state, model, size, progress=jnp.asarray(progress), key=key)
+
+
+def draws(source, num, size=8, model=None, progress=lambda i: 1.0, seed=0):
+    """Draw `num` batches; return the states after each, the batches and the infos."""
+    model = Zero() if model is None else model
+    state, out = source.init(model, key=KEY), []
+    for i in range(num):
+        batch, state, info = draw(
+            source, state, model, size, progress(i), jax.random.fold_in(jax.random.key(seed), i)
+        )
+        out.append((state, batch, info))
+    return out
+
+
+def test_slots_are_overwritten_in_turn():
+    source = Rollout(Walk(), walkers=4, num_times=3, refresh=2, capacity=3, horizon=FULL)
+    states = [np.asarray(state.x) for state, _, _ in draws(source, 10)]
+    states = [np.zeros_like(states[0]), *states]
+    changed = [
+        [s for s in range(3) if not np.array_equal(a[s], b[s])]
+        for a, b in zip(states, states[1:], strict=False)
+    ]
+    assert changed == [[0], [], [1], [], [2], [], [0], [], [1], []]
+
+
+def test_only_filled_slots_are_drawn():
+    source = Rollout(Walk(), walkers=4, num_times=3, refresh=2, capacity=3, horizon=FULL)
+    for i, (state, batch, _) in enumerate(draws(source, 8, size=200)):
+        filled = min(1 + i // 2, 3)
+        x = np.asarray(state.x)
+        seen = {
+            s
+            for s in range(3)
+            if np.isin(np.asarray(batch.x[:, 0]), x[s, 1:].ravel()).any() and x[s].any()
+        }
+        assert seen == set(range(filled))
+        # Every point is one of the buffer, with its own time and weight.
+        slots = np.asarray(state.t)[:filled], x[:filled, :, :, 0], np.asarray(state.log_weight)
+        for t, value, a in zip(batch.t, batch.x[:, 0], batch.log_weight, strict=True):
+            s, k, w = np.argwhere(slots[1] == float(value))[0]
+            assert slots[0][s, k] == t
+            assert slots[2][s, k, w] == a
+
+
+def test_horizon_grows_and_bounds_the_times():
+    horizon = Horizon(0.2, 0.5)
+    np.testing.assert_allclose(
+        [horizon(jnp.asarray(p)) for p in (0.0, 0.25, 0.5, 0.9)], [0.2, 0.6, 1, 1]
+    )
+    source = Rollout(Walk(), walkers=4, num_times=6, refresh=1, capacity=1, horizon=horizon)
+    for i, (state, batch, info) in enumerate(draws(source, 5, progress=lambda i: i / 8)):
+        expected = min(1, 0.2 + 0.8 * i / 4)
+        assert info.horizon == pytest.approx(expected)
+        times = np.asarray(state.t[0])
+        assert times[0] == 0
+        assert times[-1] == pytest.approx(expected)
+        assert np.all(np.diff(times) >= 0)
+        assert np.max(batch.t) <= expected
+
+
+def test_jitter_leaves_no_time_unseen():
+    options = {"walkers": 2, "num_times": 8, "refresh": 1, "capacity": 40, "horizon": FULL}
+    jittered = np.asarray(draws(Rollout(Walk(), **options), 40)[-1][0].t)
+    assert np.diff(np.sort(jittered.ravel())).max() < 0.04
+    plain = np.asarray(draws(Rollout(Walk(), jitter=False, **options), 40)[-1][0].t)
+    np.testing.assert_allclose(plain, np.tile(np.linspace(0, 1, 9), (40, 1)), atol=1e-15)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_weighted_draws_have_the_law_of_the_path(weighted):
+    """z = (x − μ_t)/σ_t is standard normal under e^A; the walkers as they are lag behind."""
+    source = Rollout(
+        Walk(epsilon=0.3), walkers=4000, num_times=10, refresh=1, capacity=4, horizon=FULL,
+        weighted=weighted,
+    )  # fmt: skip
+    out = draws(source, 4, size=20_000)
+    batch, state = out[-1][1], out[-1][0]
+    mu, sigma = gaussian(np.asarray(batch.t))
+    z = (np.asarray(batch.x[:, 0]) - mu) / sigma
+    late = np.asarray(batch.t) > 0.3
+    # The buffer, not the draw, limits the precision: walkers × ESS of the worst slice.
+    w = np.exp(state.log_weight - np.max(state.log_weight, axis=-1, keepdims=True))
+    count = 4 * np.min(w.sum(-1) ** 2 / (w**2).sum(-1))
+    assert count > 1000
+    error = np.sqrt(1 / count + 1 / late.sum())
+    if weighted:
+        assert abs(z[late].mean()) < 4 * error
+        assert abs((z[late] ** 2).mean() - 1) < 6 * error
+    else:
+        assert z[late].mean() < -0.3
+
+
+def test_groups_share_one_time():
+    source = Rollout(
+        Walk(), walkers=50, num_times=10, refresh=1, capacity=2, horizon=FULL, group=16
+    )
+    state, batch, _ = draws(source, 2, size=12)[-1]
+    assert batch.t.shape == (12,)
+    assert batch.x.shape == (12, 16, 1)
+    assert batch.log_weight.shape == (12, 16)
+    t, x = np.asarray(state.t), np.asarray(state.x)[..., 0]
+    for j in range(12):
+        if batch.t[j] in (0, 1):
+            continue  # both rollouts hold these times
+        s, k = np.argwhere(t == batch.t[j])[0]
+        assert np.isin(batch.x[j, :, 0], x[s, k]).all()
+    assert len(np.unique(batch.t)) > 3
+
+
+class Breaks(eqx.Module):
+    """A drift that is NaN beyond `edge`."""
+
+    edge: jax.Array
+
+    def __call__(self, t, x, g=None):
+        return jnp.where(x > self.edge, jnp.nan, jnp.zeros_like(x))
+
+
+def test_lost_walkers_are_replaced_and_counted():
+    source = Rollout(
+        Walk(Annealing(Normal(1), Normal(1, 0.0, 0.9))), walkers=2000, num_times=5, refresh=1,
+        capacity=1, horizon=FULL,
+    )  # fmt: skip
+    (state, _, info), *_ = draws(source, 1, model=Breaks(jnp.asarray(3.3)))
+    assert 0 < info.nonfinite <= 20
+    assert not info.failed
+    assert np.isfinite(state.x).all()
+    assert np.isfinite(state.log_weight).all()
+    # Each replacement is the first sound walker, whole trajectories at a time.
+    x = np.asarray(state.x[0, :, :, 0])
+    _, counts = np.unique(x, axis=1, return_counts=True)
+    assert counts.max() == 1 + info.nonfinite
+
+
+def test_too_many_lost_walkers_fail_and_leave_the_buffer_alone():
+    source = Rollout(
+        Walk(Annealing(Normal(1), Normal(1, 0.0, 0.9))), walkers=200, num_times=5, refresh=1,
+        capacity=1, horizon=FULL,
+    )  # fmt: skip
+    state = source.init(Zero(), key=KEY)
+    good, broken = Breaks(jnp.asarray(1e9)), Breaks(jnp.asarray(1.0))
+    _, state, info = draw(source, state, good, 4, 1.0, jax.random.key(1))
+    assert not info.failed
+    _, after, info = draw(source, state, broken, 4, 1.0, jax.random.key(2))
+    assert info.failed
+    assert info.nonfinite > 2
+    np.testing.assert_array_equal(after.x, state.x)
+    np.testing.assert_array_equal(after.t, state.t)
+    everyone = Breaks(jnp.asarray(-1e9))
+    _, after, info = draw(source, state, everyone, 4, 1.0, jax.random.key(3))
+    assert info.nonfinite == 200
+    assert info.failed
+    np.testing.assert_array_equal(after.x, state.x)
+
+
+def signature(tree):
+    return jax.tree.structure(tree), [(a.shape, a.dtype) for a in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("group", [0, 3])
+def test_state_keeps_its_structure_in_either_precision(dtype, group):
+    """Also for a single-precision model beside x64, where the curriculum is double."""
+
+    def cast(tree):
+        return jax.tree.map(lambda a: a.astype(dtype), tree)
+
+    source = Rollout(
+        Walk(cast(PATH), jnp.asarray(1.0, dtype)), walkers=4, num_times=3, refresh=2, capacity=2,
+        group=group,
+    )  # fmt: skip
+    state = source.init(Zero(), key=KEY)
+    batch, after, info = eqx.filter_eval_shape(
+        lambda s: source.draw(s, Zero(), 5, progress=jnp.asarray(0.3), key=KEY), state
+    )
+    assert signature(after) == signature(state)
+    assert {a.dtype for a in jax.tree.leaves((batch, info.horizon))} == {jnp.dtype(dtype)}
+
+
+def test_the_same_state_and_key_draw_the_same_batch():
+    """What resuming a run rests on: nothing is remembered outside the state."""
+    source = Rollout(Walk(), walkers=4, num_times=3, refresh=2, capacity=3)
+    out = draws(source, 5)
+    state = out[2][0]
+    batch, after, _ = draw(source, state, Zero(), 8, 1.0, jax.random.fold_in(jax.random.key(0), 3))
+    assert eqx.tree_equal(batch, out[3][1])
+    assert eqx.tree_equal(after, out[3][0])
+
+
+def test_rollouts_use_the_present_model():
+    """After a refresh the walkers are those of the new drift, before it those of the old one."""
+    source = Rollout(Walk(), walkers=4, num_times=3, refresh=2, capacity=1, horizon=FULL)
+
+    def push(t, x, g=None):
+        return 100 + 0 * x
+
+    state = source.init(Zero(), key=KEY)
+    keys = [jax.random.fold_in(KEY, i) for i in range(3)]
+    _, state, _ = draw(source, state, Zero(), 4, 1.0, keys[0])
+    _, state, _ = draw(source, state, push, 4, 1.0, keys[1])
+    assert np.max(state.x) < 50
+    _, state, _ = draw(source, state, push, 4, 1.0, keys[2])
+    assert np.min(state.x[0, -1]) > 50
+
+
+def test_bad_arguments():
+    for name in ("walkers", "num_times", "refresh", "capacity"):
+        with pytest.raises(InputError, match=f"{name} must be at least 1"):
+            Rollout(Walk(), **{name: 0})
+    with pytest.raises(InputError, match="single points"):
+        Rollout(Walk(), group=-1)
+    for options, what in (({"start": 0.0}, "start is"), ({"start": 1.5}, "start is")):
+        with pytest.raises(InputError, match=what):
+            Horizon(**options)
+    with pytest.raises(InputError, match="switches the curriculum off"):
+        Horizon(full_at=0.0)
+    bare = Annealing(Energy(lambda x: jnp.sum(x * x), Normal(1).space), DoubleWell())
+    with pytest.raises(InputError, match="cannot be sampled"):
+        Rollout(Walk(bare)).init(Zero(), key=KEY)
