@@ -388,6 +388,7 @@ def _break_even(ours: dict[str, Any], smc: dict[str, Any], training: float) -> s
     precision = training / (smc_price - ours_price)
     samples = precision * ours["log Z error"] ** 2 * ours["samples"]
     return head + (
-        f"In two dimensions SMC is the cheaper way to log Z up to an error of {precision**-0.5:.2g}; "
-        f"beyond it, after {samples:.2g} samples, the trained map has paid for itself."
+        "In two dimensions SMC is the cheaper way to log Z up to an error of "
+        f"{precision**-0.5:.2g}; beyond it, after {samples:.2g} samples, "
+        "the trained map has paid for itself."
     )
