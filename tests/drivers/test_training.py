@@ -119,7 +119,7 @@ def test_a_regression_is_learnt():
     model, history = regress(steps=2000)
     np.testing.assert_allclose(model.weight, [1.0, -2.0], atol=0.02)
     assert history.metrics["loss"][-1] < 0.02 < 1 < history.metrics["loss"][0]
-    assert history.compile_seconds > 0
+    assert history.seconds >= history.compile_seconds >= 0
     assert "2000 rows" in repr(history)
 
 
@@ -260,7 +260,7 @@ def test_a_broken_feed_raises_its_own_error(small_blocks):
             return Host.block(self, start, num, size)
 
     with pytest.raises(OSError, match="the disk is gone"):
-        fit(jobs.Linear(), jobs.Regression(), Broken(50, 4), steps=30, **QUIET)
+        fit(jobs.Linear(), jobs.Regression(), Broken(50, 4), steps=30, optimiser=jobs.ADAM, **QUIET)
 
 
 def test_an_array_feed_goes_through_epochs():
