@@ -161,27 +161,27 @@ def test_variance_at_the_exact_drift():
 
 
 def test_two_probes_are_unbiased_and_one_squared_is_not():
-    model, t = network(False), jnp.asarray(0.4)
-    x = jnp.array([0.7, -1.1])
-    sample = WeightedPoint(t, x, jnp.zeros(()))
-    exact, _ = Continuity(Process(PLANE), clip=1e9)(model, sample, key=KEY)
+    t, x = jnp.asarray(0.4), jnp.array([0.7, -1.1])
+    drift = network(False).drift
+    rate = transport_rate(PLANE, drift, t, x)
+    # F' that leaves a residual of .05, so that the spread of the probes is not lost beside it.
+    model, sample = Sampler(drift, Linear(0.05 - rate)), WeightedPoint(t, x, jnp.zeros(()))
     probed = Continuity(Process(PLANE), clip=1e9, divergence=Hutchinson())
-    keys = jax.random.split(jax.random.key(5), 4000)
 
     @jax.jit
     def both(keys):
         product = jax.vmap(lambda k: probed(model, sample, key=k)[0])(keys)
-        rate = jax.jvp(model.free_energy, (t,), (jnp.ones(()),))[1]
-        one = jax.vmap(lambda k: transport_rate(PLANE, model.drift, t, x, k) + rate)(keys)
-        return product, one**2
+        one = jax.vmap(lambda k: transport_rate(PLANE, drift, t, x, k))(keys)
+        return product, (one + 0.05 - rate) ** 2
 
-    product, square = map(np.asarray, both(keys))
-    error = product.std() / np.sqrt(len(keys))
-    assert product.std() > 1e-3
-    assert abs(product.mean() - float(exact)) < 4 * error
-    assert abs(square.mean() - float(exact)) > 10 * square.std() / np.sqrt(len(keys)) or (
-        square.mean() - float(exact) > 10 * error
-    )
+    product, square = map(np.asarray, both(jax.random.split(jax.random.key(5), 4000)))
+
+    def score(values):
+        return (values.mean() - 0.0025) / (values.std() / np.sqrt(4000))
+
+    assert abs(score(product)) < 4
+    assert score(square) > 10
+    assert np.any(product < 0)  # unbiased has its price
 
 
 def test_clip_cuts_the_loss_and_says_so():

@@ -112,17 +112,17 @@ def test_jitter_leaves_no_time_unseen():
 def test_weighted_draws_have_the_law_of_the_path(weighted):
     """z = (x − μ_t)/σ_t is standard normal under e^A; the walkers as they are lag behind."""
     source = Rollout(
-        Walk(epsilon=0.3), walkers=4000, num_times=10, refresh=1, capacity=4, horizon=FULL,
+        Walk(epsilon=0.3), walkers=1000, num_times=10, refresh=1, capacity=8, horizon=FULL,
         weighted=weighted,
     )  # fmt: skip
-    out = draws(source, 4, size=20_000)
+    out = draws(source, 8, size=4000)
     batch, state = out[-1][1], out[-1][0]
     mu, sigma = gaussian(np.asarray(batch.t))
     z = (np.asarray(batch.x[:, 0]) - mu) / sigma
     late = np.asarray(batch.t) > 0.3
     # The buffer, not the draw, limits the precision: walkers × ESS of the worst slice.
     w = np.exp(state.log_weight - np.max(state.log_weight, axis=-1, keepdims=True))
-    count = 4 * np.min(w.sum(-1) ** 2 / (w**2).sum(-1))
+    count = 8 * np.min(w.sum(-1) ** 2 / (w**2).sum(-1))
     assert count > 1000
     error = np.sqrt(1 / count + 1 / late.sum())
     if weighted:
