@@ -148,7 +148,7 @@ WELL = Annealing(Normal(1), DoubleWell())
 def test_energy_is_handed_on_and_members_agree():
     kernel = compose(Transport(WELL), HMC(WELL, 0.1, 3))
     t, t_next, key = jnp.asarray(0.2), jnp.asarray(0.3), jax.random.key(1)
-    state = kernel.init(jnp.array([0.4]), t, key=key)
+    state = eqx.filter_jit(kernel.init)(jnp.array([0.4]), t, key=key)
     moved, (transported, trajectory) = eqx.filter_jit(kernel.step)(state, t, t_next, key=key)
     np.testing.assert_allclose(
         moved.log_weight.value, WELL.energy(t, state.x) - WELL.energy(t_next, state.x), atol=1e-14
@@ -161,8 +161,8 @@ def test_energy_is_handed_on_and_members_agree():
 def test_explain_is_that_of_the_member_that_failed():
     kernel = compose(HMC(WELL, 0.1), Transport(WELL, lambda t, x, g: -5 * x, Euler()))
     zero, one, key = jnp.zeros(()), jnp.ones(()), jax.random.key(0)
-    state = kernel.init(jnp.array([0.4]), zero, key=key)
-    _, info = kernel.step(state, zero, one, key=key)
+    state = eqx.filter_jit(kernel.init)(jnp.array([0.4]), zero, key=key)
+    _, info = eqx.filter_jit(kernel.step)(state, zero, one, key=key)
     assert "halve the step" in kernel.explain(info)
 
 
