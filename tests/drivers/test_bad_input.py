@@ -14,7 +14,7 @@ from pushforward._errors import DiskFull, InputError
 from pushforward._tree import Frozen
 from pushforward.drivers import EMA, Keep, fit, simulate
 from pushforward.dynamics import AbstractStationary, Langevin, State, no_weight
-from pushforward.estimators import Systematic
+from pushforward.estimators import AdaptiveTimes, Systematic
 from pushforward.mcmc import HMC
 from pushforward.objectives import AbstractObjective
 from pushforward.paths import uniform_times
@@ -143,6 +143,10 @@ SIMULATE = {
     "neither": ({"steps": None}, "give exactly one of times .*uniform_times.* and steps"),
     "both": ({"times": TIMES}, "give exactly one of times"),
     "unsorted": (MARCH | {"times": [0.0, 0.5, 0.5, 1.0]}, "times must be strictly increasing"),
+    "no times": (
+        MARCH | {"times": AdaptiveTimes(0.9)},
+        r"times is AdaptiveTimes, expected numbers in \[0, 1\]: uniform_times",
+    ),
     "outside": (MARCH | {"times": [0.0, 1.5]}, r"times must lie in \[0, 1\]"),
     "one time": (MARCH | {"times": [0.0]}, r"times has shape \(1,\), expected \(n,\) with n >= 2"),
     "stationary": (MARCH | {"kernel": CHAIN}, r"write compose\(Transport\(path\), HMC"),

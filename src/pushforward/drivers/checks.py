@@ -70,7 +70,12 @@ def check_simulate(kernel, times, steps, resample, warm_up, populations, lanes):
             )
         if warm_up:
             raise InputError("warm_up belongs to steps=, a march along times has none")
-        return check_times(times)
+        try:
+            return check_times(times)
+        except TypeError as error:
+            raise InputError(
+                f"times is {type(times).__name__}, expected numbers in [0, 1]: uniform_times(200)"
+            ) from error
     check_positive(steps=steps)
     if resample is not None:
         raise InputError("resample belongs to times=: a chain has no weights")
