@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 REGISTRY: dict[str, Entry] = {
     "nets-gmm40": Entry(
         "nets_gmm40",
-        "A neural sampler for an energy with forty separate modes, with exact weights",
+        "A neural sampler for an energy with forty modes, with exact weights",
         tags=("nets", "sampling"),
         time="smoke 1 min, laptop 5 min",
     ),
