@@ -145,11 +145,13 @@ class Rollout(AbstractSource):
 
     def _refreshed(self, state: Buffer, model: PyTree, horizon: Scalar, key: PRNGKey) -> Buffer:
         t, x, log_weight = self._roll(model, horizon, key)
-        finite = _finite_walkers((x, log_weight))
-        # A lost walker's place is taken by the first sound one: it is a training point like any.
-        source = jnp.where(finite, jnp.arange(self.walkers), jnp.argmax(finite))
+        finite = _all_along(jnp.isfinite, x) & _all_along(lambda a: ~jnp.isnan(a), log_weight)
+        # The place of a lost walker, or of one parked behind a hard wall (A = −inf), is taken by
+        # the first sound one: it is a training point like any.
+        sound = finite & _all_along(jnp.isfinite, log_weight)
+        source = jnp.where(sound, jnp.arange(self.walkers), jnp.argmax(sound))
         lost = jnp.sum(~finite).astype(jnp.int32)
-        failed = lost * 100 > self.walkers
+        failed = (lost * 100 > self.walkers) | ~jnp.any(sound)
         slot = (state.draws // self.refresh) % self.capacity
 
         def write(buffer, new):
@@ -207,8 +209,10 @@ def _sampleable(base: AbstractEnergy) -> AbstractDistribution:
     return base
 
 
-def _finite_walkers(tree: PyTree) -> Array:
+def _all_along(test: Callable[[Array], Array], tree: PyTree) -> Array:
+    """Return which walkers (second axis) pass a test at all times and in all components."""
+
     def each(a):
-        return jnp.all(jnp.isfinite(a), axis=(0, *range(2, a.ndim)))
+        return jnp.all(test(a), axis=(0, *range(2, a.ndim)))
 
     return jnp.all(jnp.stack([each(a) for a in jax.tree.leaves(tree)]), axis=0)

@@ -210,7 +210,7 @@ class Mixed(AbstractEnergy):
 
     def __call__(self, x: X) -> Scalar:
         """Return Σ_k w_k U_k(x), with 0·inf = 0."""
-        return _weighted([energy(x) for energy in self.energies], self.weights)
+        return _weighted(list(self.energies), self.weights, x)
 
 
 class MixedLocal(AbstractLocalEnergy):
@@ -222,7 +222,7 @@ class MixedLocal(AbstractLocalEnergy):
 
     def terms(self, x: X) -> Float[Array, "..."]:
         """Return Σ_k w_k terms_k(x), with 0·inf = 0."""
-        return _weighted([energy.terms(x) for energy in self.energies], self.weights)
+        return _weighted([energy.terms for energy in self.energies], self.weights, x)
 
 
 def mix(energies: Sequence[AbstractEnergy], weights: Float[Array, " k"]) -> AbstractEnergy:
@@ -238,11 +238,14 @@ def mix(energies: Sequence[AbstractEnergy], weights: Float[Array, " k"]) -> Abst
     return Mixed(energies=energies, weights=weights, space=space)
 
 
-def _weighted(values: list[Array], weights: Float[Array, " k"]) -> Array:
-    def scaled(w: Scalar, value: Array) -> Array:
-        return jnp.where(w == 0, 0, w * jnp.where(w == 0, jnp.zeros_like(value), value))
+def _weighted(parts: Sequence[Callable[[X], Array]], weights: Float[Array, " k"], x: X) -> Array:
+    # A member of weight zero is not evaluated: outside its support its value is infinite and its
+    # gradient NaN, and zero times either is NaN.
+    def scaled(w: Scalar, part: Callable[[X], Array]) -> Array:
+        shape = jax.eval_shape(part, x)
+        return jax.lax.cond(w == 0, lambda: jnp.zeros(shape.shape, shape.dtype), lambda: w * part(x))
 
-    first, *rest = [scaled(weights[k], value) for k, value in enumerate(values)]
+    first, *rest = [scaled(weights[k], part) for k, part in enumerate(parts)]
     return sum(rest, start=first)
 
 
