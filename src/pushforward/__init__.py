@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import dynamics as dynamics
     from . import estimators as estimators
     from . import experiments as experiments
+    from . import flows as flows
     from . import formats as formats
     from . import mcmc as mcmc
     from . import networks as networks
@@ -41,6 +42,7 @@ _ROOMS = (
     "targets",
     "paths",
     "networks",
+    "flows",
     "dynamics",
     "mcmc",
     "estimators",

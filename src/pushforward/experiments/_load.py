@@ -190,6 +190,9 @@ def _from_file(path: Path) -> Experiment:
         raise ConfigError(f"{path}: not a Python file; an experiment is FILE.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks annotations up there
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # a file imports its neighbours, as with `python FILE.py`
     try:
         spec.loader.exec_module(module)
     except PushforwardError:

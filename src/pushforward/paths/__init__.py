@@ -4,6 +4,7 @@ from .annealing import Annealing as Annealing
 from .annealing import ParameterPath as ParameterPath
 from .base import AbstractAnnealing as AbstractAnnealing
 from .base import at_time as at_time
+from .interpolants import AbstractInterpolant as AbstractInterpolant
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
 from .times import AbstractSchedule as AbstractSchedule

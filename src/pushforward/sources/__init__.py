@@ -5,6 +5,7 @@ from .base import AbstractSource as AbstractSource
 from .base import ArrayFeed as ArrayFeed
 from .base import Arrays as Arrays
 from .base import NoInfo as NoInfo
+from .base import Pair as Pair
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout
 from .rollout import WeightedPoint as WeightedPoint

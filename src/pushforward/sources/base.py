@@ -17,11 +17,20 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._tree import Frozen
-from .._typing import PRNGKey, Scalar
+from .._typing import Context, PRNGKey, Scalar, Time, X
 
 
 class NoInfo(eqx.Module):
     """Info of a source that has nothing to tell."""
+
+
+class Pair(eqx.Module):
+    """A training sample of an interpolant: the time, the two ends, and what a network is told."""
+
+    t: Time
+    x0: X
+    x1: X
+    context: Context = None
 
 
 class AbstractSource(eqx.Module):

@@ -1,0 +1,3 @@
+"""Maps with a log-determinant: bijections, couplings, gauge layers, multiscale flows."""
+
+from .base import AbstractBijection as AbstractBijection

@@ -1,0 +1,27 @@
+"""Maps with a log-determinant.
+
+A bijection f of a space onto itself pushes a density r to q(f(x)) = r(x)/|det df/dx|. The inverse
+is a method, not another class, so that a flow used backwards is the same object.
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+
+from .._typing import Scalar, X
+
+
+class AbstractBijection(eqx.Module):
+    """An invertible map of one sample with the log of its volume change.
+
+    An inverse that did not converge returns log|det| = NaN: whoever uses it rejects non-finite
+    work and counts it.
+    """
+
+    @abstractmethod
+    def forward(self, x: X) -> tuple[X, Scalar]:
+        """Return (y, log|det dy/dx|)."""
+
+    @abstractmethod
+    def inverse(self, y: X) -> tuple[X, Scalar]:
+        """Return (x, log|det dx/dy|)."""
