@@ -243,7 +243,8 @@ def _weighted(parts: Sequence[Callable[[X], Array]], weights: Float[Array, " k"]
     # gradient NaN, and zero times either is NaN.
     def scaled(w: Scalar, part: Callable[[X], Array]) -> Array:
         shape = jax.eval_shape(part, x)
-        return jax.lax.cond(w == 0, lambda: jnp.zeros(shape.shape, shape.dtype), lambda: w * part(x))
+        nothing = jnp.zeros(shape.shape, shape.dtype)
+        return jax.lax.cond(w == 0, lambda: nothing, lambda: w * part(x))
 
     first, *rest = [scaled(weights[k], part) for k, part in enumerate(parts)]
     return sum(rest, start=first)
