@@ -24,6 +24,22 @@ BIBTEX: dict[str, str] = {
   journal = {arXiv:2410.02711},
   year = {2024},
 }""",
+    "interpolants2023": """\
+@article{interpolants2023,
+  title = {Stochastic Interpolants: A Unifying Framework for Flows and Diffusions},
+  author = {Albergo, Michael S. and Boffi, Nicholas M. and Vanden-Eijnden, Eric},
+  journal = {arXiv:2303.08797},
+  year = {2023},
+}""",
+    "sit": """\
+@article{sit,
+  title = {{SiT}: Exploring Flow and Diffusion-based Generative Models with Scalable
+    Interpolant Transformers},
+  author = {Ma, Nanye and Goldstein, Mark and Albergo, Michael S. and Boffi, Nicholas M. and
+    Vanden-Eijnden, Eric and Xie, Saining},
+  journal = {arXiv:2401.08740},
+  year = {2024},
+}""",
     "neal2001": """\
 @article{neal2001,
   title = {Annealed importance sampling},

@@ -4,6 +4,8 @@ Drifts of samplers get one more positional argument, the gradient ∇U_t(x) that
 anyway; those that ignore it drop it.
 """
 
+from .guidance import Guided as Guided
+from .guidance import LabelDropout as LabelDropout
 from .mlp import DriftMLP as DriftMLP
 from .mlp import FreeEnergy as FreeEnergy
 from .mlp import RandomFourier as RandomFourier

@@ -1,12 +1,28 @@
 """Which measures lie between base and target: annealings of energies, their schedules and grids."""
 
+from .affine import AbstractAffine as AbstractAffine
+from .affine import Coefficients as Coefficients
+from .affine import Inverse as Inverse
+from .affine import Linear as Linear
+from .affine import Trigonometric as Trigonometric
+from .affine import VariancePreserving as VariancePreserving
 from .annealing import Annealing as Annealing
 from .annealing import ParameterPath as ParameterPath
 from .base import AbstractAnnealing as AbstractAnnealing
 from .base import at_time as at_time
+from .decoding import AbstractPrediction as AbstractPrediction
+from .decoding import Data as Data
+from .decoding import Decoded as Decoded
+from .decoding import Noise as Noise
+from .decoding import Predictor as Predictor
+from .decoding import Score as Score
+from .decoding import Velocity as Velocity
 from .interpolants import AbstractInterpolant as AbstractInterpolant
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
+from .time_laws import AbstractTimeLaw as AbstractTimeLaw
+from .time_laws import LogitNormal as LogitNormal
+from .time_laws import UniformTime as UniformTime
 from .times import AbstractSchedule as AbstractSchedule
 from .times import ExponentialWarp as ExponentialWarp
 from .times import Identity as Identity
