@@ -3,3 +3,9 @@
 from .base import AbstractManifold as AbstractManifold
 from .base import AbstractSpace as AbstractSpace
 from .euclidean import Euclidean as Euclidean
+from .groups import U1 as U1
+from .groups import AbstractGroup as AbstractGroup
+from .groups import wrap as wrap
+from .lattice import Lattice as Lattice
+from .lattice import LinkSpace as LinkSpace
+from .lattice import SiteSpace as SiteSpace

@@ -18,6 +18,10 @@ from .constraints import Positive as Positive
 from .constraints import Real as Real
 from .constraints import Simplex as Simplex
 from .funnel import Funnel as Funnel
+from .gauge import Haar as Haar
+from .gauge import WilsonAction as WilsonAction
+from .gauge import plaquette_traces as plaquette_traces
+from .gauge import plaquettes as plaquettes
 from .gaussian import AbstractProduct as AbstractProduct
 from .gaussian import Normal as Normal
 from .gaussian import StudentT as StudentT

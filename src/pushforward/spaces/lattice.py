@@ -1,0 +1,167 @@
+r"""Periodic lattices: geometry without physics, and the fields that live on links and sites.
+
+Sites are the LAST d axes of every array, so f(x + μ) is one `roll`. Links of SU(N) have the shape
+(d, N, N, \*L) complex, those of U(1) are angles (d, \*L). A link field moves on the left,
+U → e^{v} U, so momenta and gradients are elements of the algebra and HMC, Langevin and flows are
+the ones of R^n. Real fields on sites are R^V: `SiteSpace` is a `Euclidean`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pushforward._errors import InputError
+from pushforward._typing import Array, PRNGKey, Scalar
+
+from .base import AbstractManifold
+from .euclidean import Euclidean
+from .groups import AbstractGroup
+
+
+class Lattice(eqx.Module):
+    """A periodic lattice of one to four directions.
+
+    Parameters
+    ----------
+    shape
+        Extents (L_0, .., L_{d−1}), such as `(8, 8)`.
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: _extents(s))
+
+    @property
+    def ndim(self) -> int:
+        """Number of directions d."""
+        return len(self.shape)
+
+    @property
+    def volume(self) -> int:
+        """Number of sites V."""
+        return math.prod(self.shape)
+
+    @property
+    def planes(self) -> tuple[tuple[int, int], ...]:
+        """The pairs (μ, ν), μ < ν, in lexicographic order."""
+        return tuple((m, n) for m in range(self.ndim) for n in range(m + 1, self.ndim))
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """The integer coordinates x_μ of every site, (d, *L)."""
+        return np.indices(self.shape)
+
+    @property
+    def parity(self) -> np.ndarray:
+        """Σ_μ x_μ mod 2, the colours of a checkerboard (every extent must be even for it)."""
+        odd = [(mu, extent) for mu, extent in enumerate(self.shape) if extent % 2]
+        if odd:
+            mu, extent = odd[0]
+            raise InputError(f"extent {extent} along {mu} is odd; a checkerboard needs even ones")
+        return self.coordinates.sum(0) % 2
+
+    def shift(self, field: Array, mu: int, steps: int = 1) -> Array:
+        """Return f(x + steps·μ) at x; the sites are the last d axes."""
+        return jnp.roll(field, -steps, mu - self.ndim)
+
+
+class LinkSpace(AbstractManifold):
+    r"""Group elements on the links of a lattice: (d, \*matrix, \*L), moved on the left.
+
+    Parameters
+    ----------
+    group
+        `U1()`, `SU2()` or `SUN(n)`.
+    lattice
+        The `Lattice`.
+    """
+
+    group: AbstractGroup
+    lattice: Lattice
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of ONE sample."""
+        return (self.lattice.ndim, *self.group.matrix, *self.lattice.shape)
+
+    @property
+    def dim(self) -> int:
+        """Number of real coordinates, d V dim(group)."""
+        return self.lattice.ndim * self.lattice.volume * self.group.dim
+
+    def reference(self, *, key: PRNGKey) -> Array:
+        """Draw every link from the Haar measure."""
+        keys = jax.random.split(key, self.lattice.ndim)
+        return jax.vmap(lambda k: self.group.haar(self.lattice.shape, key=k))(keys)
+
+    def check(self, x: Array, what: str = "x") -> None:
+        """Raise `InputError` unless `x` is one field of links."""
+        got, dtype = jnp.shape(x), jnp.result_type(x)
+        kind = jnp.floating if self.group.matrix == () else jnp.complexfloating
+        if not jnp.issubdtype(dtype, kind):
+            hint = "jnp.angle" if self.group.matrix == () else "jnp.complex128"
+            expected = "real angles" if self.group.matrix == () else "complex matrices"
+            raise InputError(f"{what} has dtype {dtype}, expected {expected}: write {hint}({what})")
+        if got == self.shape:
+            return
+        if got[1:] == self.shape:
+            raise InputError(
+                f"{what} has shape {got}, expected ONE field of shape {self.shape}: "
+                f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
+            )
+        raise InputError(f"{what} has shape {got}, expected (d, *matrix, *L) = {self.shape}")
+
+    def noise(self, x: Array, *, key: PRNGKey) -> Array:
+        """Draw Σ_a n_a T_a on every link, n_a ~ N(0, 1)."""
+        keys = jax.random.split(key, self.lattice.ndim)
+        return jax.vmap(lambda u, k: self.group.algebra_noise(u, key=k))(x, keys)
+
+    def retract(self, x: Array, v: Array) -> Array:
+        """Return e^v U on every link."""
+        return jax.vmap(lambda u, w: self.group.mul(self.group.exp(w), u))(x, v)
+
+    def inner(self, u: Array, v: Array) -> Scalar:
+        """Return Σ_links ⟨u, v⟩."""
+        return jnp.sum(jax.vmap(self.group.inner)(u, v))
+
+    def gradient(self, f: Callable[[Array], Any], x: Array, *, has_aux: bool = False) -> Any:
+        """Return Σ_a T_a ∂_a f on every link, or (it, aux) when f returns (value, aux)."""
+        g = jax.grad(f, has_aux=has_aux)(x)
+        g, aux = g if has_aux else (g, None)
+        g = jax.vmap(self.group.left_gradient)(x, g)
+        return (g, aux) if has_aux else g
+
+    def divergence(
+        self, b: Callable[[Array], Array], x: Array, *, key: PRNGKey | None = None
+    ) -> Scalar:
+        """Return Σ_{links, a} ∂_a b_a, or one Hutchinson probe ⟨v, ∂_v b⟩ when a key is given."""
+        if key is not None:
+            v = self.noise(x, key=key)
+            along = jax.jvp(lambda w: b(self.retract(x, w)), (jnp.zeros_like(v),), (v,))[1]
+            return self.inner(v, along)
+        start = jax.vmap(self.group.coordinates)(jnp.zeros_like(x))
+
+        def flat_field(c: Array) -> Array:
+            moved = self.retract(x, jax.vmap(self.group.algebra)(c.reshape(start.shape)))
+            return jnp.ravel(jax.vmap(self.group.coordinates)(b(moved)))
+
+        return jnp.trace(jax.jacfwd(flat_field)(jnp.ravel(start)))
+
+    def project(self, x: Array) -> Array:
+        """Return the links on the group again (angles in [−π, π))."""
+        return jax.vmap(self.group.project)(x)
+
+
+def SiteSpace(lattice: Lattice) -> Euclidean:  # noqa: N802 - named beside LinkSpace
+    """Return the space of one real number a site, R^V shaped (*L)."""
+    return Euclidean(lattice.shape)
+
+
+def _extents(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if not 1 <= len(shape) <= 4 or any(n < 1 for n in shape):
+        raise InputError(f"a lattice has one to four positive extents such as (8, 8), got {shape}")
+    return shape
