@@ -1,7 +1,7 @@
 """Records on the device: reduction rules, ring buffers of rows, streaming moments.
 
 Rows belong to absolute step numbers, so cutting a run differently changes no row. Reduction over
-particles or over an interval: floats by mean, integers by sum, booleans by any.
+an interval is that over particles: floats by mean, integers by sum, booleans by any.
 """
 
 from typing import Any
@@ -14,19 +14,6 @@ from jaxtyping import PyTree
 
 from .._tree import named_leaves
 from .._typing import Count, Flag, Scalar
-
-
-def reduce_particles(info: PyTree, axes: int | tuple[int, ...] = 0) -> PyTree:
-    """Reduce the particle axes of an info: floats by mean, integers by sum, booleans by any."""
-
-    def reduce(leaf):
-        if leaf.dtype == bool:
-            return jnp.any(leaf, axis=axes)
-        if jnp.issubdtype(leaf.dtype, jnp.integer):
-            return jnp.sum(leaf, axis=axes, dtype=leaf.dtype)
-        return jnp.mean(leaf, axis=axes)
-
-    return jax.tree.map(reduce, info)
 
 
 class Interval(eqx.Module):

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._typing import Array, Count, Flag, Float, Int, PRNGKey
-from ..dynamics import AbstractKernel, State
+from ..dynamics import AbstractKernel, State, reduce_particles
 from ..estimators import AbstractResampling, weights
 from ..estimators import reset as reset_weights
 from .checks import check_context, check_energies, check_same_types
 from .keys import sample_keys, stream
 from .observe import SMALL, Keep, OfState, observed
 from .owned import owned
-from .records import Moments, Ring, capacity_for, reduce_particles
+from .records import Moments, Ring, capacity_for
 
 
 class SimCarry(eqx.Module):

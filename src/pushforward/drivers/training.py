@@ -14,6 +14,7 @@ import optax
 from jaxtyping import PyTree
 
 from .._typing import Array, Count, Flag, PRNGKey, Scalar
+from ..dynamics import reduce_particles
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
 from .checks import check_loss, check_same_types
@@ -22,7 +23,7 @@ from .feed import Fed
 from .guard import AbstractGuard
 from .keys import sample_keys, stream
 from .owned import owned
-from .records import Interval, Ring, reduce_particles
+from .records import Interval, Ring
 
 
 class FitCarry(eqx.Module):

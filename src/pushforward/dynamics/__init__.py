@@ -8,6 +8,7 @@ from .base import Cost as Cost
 from .base import State as State
 from .base import no_weight as no_weight
 from .base import park as park
+from .base import reduce_particles as reduce_particles
 from .compose import Compose as Compose
 from .compose import compose as compose
 from .langevin import ContinuousTime as ContinuousTime

@@ -17,7 +17,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, PyTree
 
 from .._tree import Sum
 from .._typing import Context, Count, PRNGKey, Scalar, Time, X
@@ -130,6 +130,19 @@ class AbstractStationary(AbstractKernel):
     def stationary(self) -> bool:
         """True: no weight changes."""
         return True
+
+
+def reduce_particles(info: PyTree, axes: int | tuple[int, ...] | None = 0) -> PyTree:
+    """Reduce axes of an info (None: all): floats by mean, integers by sum, booleans by any."""
+
+    def reduce(leaf):
+        if leaf.dtype == bool:
+            return jnp.any(leaf, axis=axes)
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return jnp.sum(leaf, axis=axes, dtype=leaf.dtype)
+        return jnp.mean(leaf, axis=axes)
+
+    return jax.tree.map(reduce, info)
 
 
 def park(increment: Scalar, old: Any, new: Any) -> Scalar:

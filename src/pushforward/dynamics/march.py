@@ -1,5 +1,7 @@
 """March one particle along a time grid: a differentiable scan, no I/O. Sources and tests use it."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,11 +11,15 @@ from .base import AbstractKernel, State
 
 
 class Trajectory(eqx.Module):
-    """What `march` saw at every time of its grid, the start included (leading axis n)."""
+    """What `march` saw at every time of its grid, the start included (leading axis n).
+
+    `info` is that of the steps, one row less.
+    """
 
     t: Float[Array, " n"]
     x: X
     log_weight: Float[Array, " n"]
+    info: Any
 
 
 def march(
@@ -25,10 +31,10 @@ def march(
         return s.x, s.log_weight.value
 
     def body(s: State, i):
-        s, _ = kernel.step(s, times[i], times[i + 1], key=jax.random.fold_in(key, i))
-        return s, seen(s)
+        s, info = kernel.step(s, times[i], times[i + 1], key=jax.random.fold_in(key, i))
+        return s, (seen(s), info)
 
     start = seen(state)
-    state, rest = jax.lax.scan(body, state, jnp.arange(times.shape[0] - 1))
+    state, (rest, infos) = jax.lax.scan(body, state, jnp.arange(times.shape[0] - 1))
     x, log_weight = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, rest)
-    return state, Trajectory(times, x, log_weight)
+    return state, Trajectory(times, x, log_weight, infos)

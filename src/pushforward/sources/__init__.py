@@ -6,6 +6,7 @@ from .base import ArrayFeed as ArrayFeed
 from .base import Arrays as Arrays
 from .base import NoInfo as NoInfo
 from .base import Pair as Pair
+from .chain import Chain as Chain
 from .pairs import IndependentPairs as IndependentPairs
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout
