@@ -38,17 +38,26 @@ def start_particles(kernel, x0, initial, index, members: tuple[int, ...], popula
     if isinstance(x0, (int, np.integer)) and not isinstance(x0, bool):
         x, index = _drawn(kernel, int(x0), initial, index, members, key)
     else:
-        x, index = _given(kernel.path.space, x0, index, members)
+        x, index = _given(_space_of(kernel), x0, index, members)
     num = index.shape[len(members)]
     if num % populations:
         raise InputError(f"populations = {populations} does not divide {num} particles")
     return x, index
 
 
+def _path_of(kernel):
+    return getattr(kernel, "path", None)
+
+
+def _space_of(kernel):
+    """Return where the samples live; None for kernels that know no space, which check themselves."""
+    return getattr(_path_of(kernel), "space", None)
+
+
 def _drawn(kernel, num: int, initial, index, members, key):
     check_positive(x0=num)
     index = _index(index, (*members, num))
-    source = getattr(kernel.path, "base", None) if initial is None else initial
+    source = getattr(_path_of(kernel), "base", None) if initial is None else initial
     if not hasattr(source, "sample"):
         raise InputError(
             "an integer x0 needs a distribution to draw from: initial=Normal(shape, scale=1.), "
@@ -68,8 +77,9 @@ def _given(space, x0, index, members):
     shape = next(iter(shapes))
     if shape[: len(members)] != members:
         raise InputError(f"x0 has leading axes {shape}, expected {members} members first")
-    one = jax.tree.map(lambda a: jnp.asarray(a)[(0,) * axes], x0)
-    _check_one(space, one, jax.tree.map(jnp.shape, x0))
+    if space is not None:
+        one = jax.tree.map(lambda a: jnp.asarray(a)[(0,) * axes], x0)
+        _check_one(space, one, jax.tree.map(jnp.shape, x0))
     return jax.tree.map(jnp.asarray, x0), _index(index, shape)
 
 

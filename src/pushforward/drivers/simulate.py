@@ -120,7 +120,7 @@ def simulate(
         record=record,
         draws=draws,
         moments=_moments(carry.moments, carry.state.log_weight.high.shape[-1]),
-        weighted=not kernel.stationary,
+        weighted=kernel.weighted,
         populations=populations,
         stacked=bool(members),
     )

@@ -3,6 +3,7 @@
 from .base import AbstractKernel as AbstractKernel
 from .base import AbstractProcess as AbstractProcess
 from .base import AbstractStationary as AbstractStationary
+from .base import AbstractTransition as AbstractTransition
 from .base import AbstractTwoKernel as AbstractTwoKernel
 from .base import Cost as Cost
 from .base import State as State

@@ -1,11 +1,13 @@
 r"""Kernels that move weighted particles: `init` makes a `State`, `step` moves it from t to t_next.
 
-Two families:
+Three families:
 
 - a **process** (`AbstractProcess`) follows an annealing and changes log-weights. In continuous time
   dA = r dt, where for an SDE with drift b − ε∇U the rate is r = div b − b·∇U_t − ∂_t U_t; the
   discrete weights here are exact at every step size instead.
 - a **stationary** kernel (HMC, heat bath) leaves ρ_t invariant and no weight changes.
+- a **transition** (the ODE or SDE of an interpolant, a forecast, a simulator) carries the law at t
+  to the law at t_next as well as its drift does, and keeps no account: no weight.
 
 `reversed()` of a kernel steps from t_next to t and undoes the original in law: a step and its
 reversal do opposite work. Rooms see one particle; drivers vmap.
@@ -72,6 +74,11 @@ class AbstractKernel(eqx.Module):
     def stationary(self) -> bool:
         """True when the kernel leaves the law at the present time invariant and has no weight."""
 
+    @property
+    @abstractmethod
+    def weighted(self) -> bool:
+        """True when log-weights account for what the kernel does: then ESS and log Z exist."""
+
     @abstractmethod
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
@@ -105,8 +112,13 @@ class AbstractProcess(AbstractKernel):
 
     @property
     def stationary(self) -> bool:
-        """False: a process carries weights."""
+        """False: a process moves along its path."""
         return False
+
+    @property
+    def weighted(self) -> bool:
+        """True: a process carries weights."""
+        return True
 
     @abstractmethod
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
@@ -128,8 +140,27 @@ class AbstractStationary(AbstractKernel):
 
     @property
     def stationary(self) -> bool:
-        """True: no weight changes."""
+        """True: the law stays."""
         return True
+
+    @property
+    def weighted(self) -> bool:
+        """False: no weight changes."""
+        return False
+
+
+class AbstractTransition(AbstractKernel):
+    """A kernel from the law at t to the law at t_next that carries no weight."""
+
+    @property
+    def stationary(self) -> bool:
+        """False: it moves."""
+        return False
+
+    @property
+    def weighted(self) -> bool:
+        """False: how far it misses the law at t_next, it does not say."""
+        return False
 
 
 def reduce_particles(info: PyTree, axes: int | tuple[int, ...] | None = 0) -> PyTree:

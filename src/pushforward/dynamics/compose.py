@@ -41,6 +41,11 @@ class Compose(AbstractKernel):
         return all(member.stationary for member in self.members)
 
     @property
+    def weighted(self) -> bool:
+        """True when a member is."""
+        return any(member.weighted for member in self.members)
+
+    @property
     def path(self) -> Any:
         """The path of the member that moves along it, else of the first."""
         movers = [m for m in self.members if not m.stationary] or list(self.members)
