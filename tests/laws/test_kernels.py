@@ -32,6 +32,7 @@ from pushforward.dynamics import (
     InverseTransport,
     Langevin,
     Transport,
+    UnderdampedLangevin,
     compose,
     march,
 )
@@ -107,6 +108,9 @@ KERNELS = {
     "Transport, RK4": lambda path: Transport(path, drift(), RK4()),
     "inverse, Euler": lambda path: InverseTransport(path, drift(), Euler()),
     "inverse, RK4": lambda path: InverseTransport(path, drift(), RK4()),
+    "underdamped, AIS": UnderdampedLangevin,
+    "underdamped, drift": lambda path: UnderdampedLangevin(path, drift(), 2.0, 0.3),
+    "underdamped, inverse": lambda path: UnderdampedLangevin(path, drift(), tau=0.3).reversed(),
     "HMC, leapfrog": lambda path: HMC(path, 0.4, 3),
     "HMC, 2MN": lambda path: HMC(path, 0.4, 2, Omelyan2()),
     "HMC, law of time": lambda path: HMC(path, lambda t: 0.2 + 0.1 * t, 3, Leapfrog()),
@@ -213,6 +217,8 @@ COSTS = {  # evaluations of U in one step; a gradient is one too
     "Transport, zero": 1,
     "Transport, Euler": 1 + 1,
     "Transport, RK4": 1 + 4,
+    "underdamped, AIS": 1,
+    "underdamped, drift": 1 + 1,
     "HMC, leapfrog": 3,
     "HMC, 2MN": 2 * 2,
     "SMC": 1 + (1 + 3),  # HMC begins with a gradient at its new time

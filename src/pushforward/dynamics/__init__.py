@@ -7,6 +7,7 @@ from .base import AbstractTransition as AbstractTransition
 from .base import AbstractTwoKernel as AbstractTwoKernel
 from .base import Cost as Cost
 from .base import State as State
+from .base import any_failed as any_failed
 from .base import no_weight as no_weight
 from .base import park as park
 from .base import reduce_particles as reduce_particles
@@ -25,3 +26,4 @@ from .transport import Heun as Heun
 from .transport import InverseTransport as InverseTransport
 from .transport import RungeKutta as RungeKutta
 from .transport import Transport as Transport
+from .underdamped import UnderdampedLangevin as UnderdampedLangevin

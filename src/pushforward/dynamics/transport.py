@@ -110,19 +110,27 @@ class Transport(AbstractProcess):
         held = energy_terms(self.path.at(t), x) if energy is None else energy
         return State(x, no_weight(x), context, held)
 
+    def move(self, t: Time, t_next: Time, x: X) -> tuple[X, Scalar, Flag]:
+        """Return Φ(x), log|det ∂Φ/∂x| and whether the map folds there."""
+        y, log_det, sign = self.map(t, t_next, x)
+        return y, log_det, sign <= 0
+
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move along Φ and add U_t(x) − U_t'(y) + log|det ∂Φ|."""
-        y, log_det, sign = self.map(t, t_next, state.x)
-        return self.arrive(state, t_next, y, log_det, sign <= 0)
+        return self.arrive(state, t_next, *self.move(t, t_next, state.x))
 
     def arrive(self, state: State, t_next: Time, y: X, log_det: Scalar, failed: Flag):
         """Return the state after a map to y with the given log-determinant."""
         energy = energy_terms(self.path.at(t_next), y)
         increment = log_det - energy_difference(energy, state.energy)
         log_weight = state.log_weight.add(park(increment, state.energy, energy))
+        info = TransportInfo(self.cost(energy=1), log_det, failed)
+        return State(y, log_weight, state.context, energy), info
+
+    def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
+        """Return what the map costs, with what else a step evaluates."""
         stages = 0 if isinstance(self.drift, Zero) else len(self.integrator.b)
-        cost = Cost.of(energy=1, gradient=stages, divergence=stages)
-        return State(y, log_weight, state.context, energy), TransportInfo(cost, log_det, failed)
+        return Cost.of(energy, gradient + stages, stages)
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
         """Return r = div b − b·∇U_t − ∂_t U_t."""
@@ -173,12 +181,19 @@ class InverseTransport(AbstractProcess):
         """Return the state with U at (t, x)."""
         return self.forward.init(x, t, context=context, energy=energy, key=key)
 
+    def move(self, t: Time, t_next: Time, y: X) -> tuple[X, Scalar, Flag]:
+        """Return x = Φ^{-1}(y), −log|det ∂Φ/∂x| and whether it was not found or Φ folds there."""
+        x, converged = self._solve(y, t, t_next)
+        _, log_det, sign = self.forward.map(t_next, t, x)
+        return x, jnp.where(converged, -log_det, jnp.nan), (sign <= 0) | ~converged
+
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next by the inverse of the forward map from t_next to t."""
-        x, converged = self._solve(state.x, t, t_next)
-        _, log_det, sign = self.forward.map(t_next, t, x)
-        log_det = jnp.where(converged, -log_det, jnp.nan)
-        return self.forward.arrive(state, t_next, x, log_det, (sign <= 0) | ~converged)
+        return self.forward.arrive(state, t_next, *self.move(t, t_next, state.x))
+
+    def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
+        """Return the cost of the forward map, Newton's iterations not counted."""
+        return self.forward.cost(energy=energy, gradient=gradient)
 
     def _solve(self, y: X, t: Time, t_next: Time) -> tuple[X, Flag]:
         flat = jnp.ravel(y)
