@@ -1,7 +1,8 @@
-r"""Hybrid (Hamiltonian) Monte Carlo: H = ½⟨p, p⟩ + U(x), a symmetric splitting, accept or stay.
+r"""Hybrid (Hamiltonian) Monte Carlo: H = ½⟨p, M⁻¹p⟩ + U(x), a symmetric splitting, accept or stay.
 
-One kernel for R^n, angles and groups: the space draws momenta, retracts and differentiates. MALA
-is HMC with one leapfrog step. ΔH is summed term by term, in float32 with compensation.
+One kernel for R^n, angles and groups: the space draws momenta, retracts and differentiates; on a
+group dU/dt = (M⁻¹p) U. MALA is HMC with one leapfrog step. ΔH is summed term by term, in float32
+with compensation; ΔK = ½⟨p' − p, M⁻¹(p' + p)⟩ is a difference from the start.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..dynamics import AbstractStationary, Cost, State, no_weight
 from ..paths import AbstractAnnealing, at_time
 from ..targets import AbstractEnergy, energy_and_gradient, energy_difference
+from .mass import AbstractMass, IdentityMass
 
 
 class Splitting(eqx.Module):
@@ -68,6 +70,9 @@ class HMC(AbstractStationary):
         Steps of a trajectory (a dynamic count: changing it compiles nothing). 1 is MALA.
     integrator
         `Leapfrog()` or `Omelyan2()`.
+    mass
+        `IdentityMass()`, or `FourierMass(spectrum)` for fields on a periodic lattice; its numbers
+        are leaves, like the step: a new value compiles nothing.
 
     References
     ----------
@@ -79,6 +84,7 @@ class HMC(AbstractStationary):
     step_size: Scalar | Callable[[Time], Scalar] = eqx.field(converter=scalar_or_law)
     num_steps: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
     integrator: Splitting = Leapfrog()
+    mass: AbstractMass = IdentityMass()
 
     def __check_init__(self):
         step = None if callable(self.step_size) else concrete(self.step_size)
@@ -101,11 +107,12 @@ class HMC(AbstractStationary):
         target = self.path.at(t)
         space = target.space
         momentum_key, accept_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        p = space.noise(state.x, key=momentum_key)
+        p = self.mass.momentum(space, state.x, key=momentum_key)
         start = (state.x, p, state.energy, state.memory)
         x, p_end, energy, gradient = self._trajectory(target, at_time(self.step_size, t), start)
 
-        kinetic = 0.5 * (space.inner(p_end, p_end) - space.inner(p, p))
+        change, total = jax.tree.map(jnp.subtract, p_end, p), jax.tree.map(jnp.add, p_end, p)
+        kinetic = 0.5 * space.inner(change, self.mass.velocity(total))
         delta = kinetic + energy_difference(energy, state.energy)
         acceptance = jnp.where(jnp.isnan(delta), 0, jnp.exp(jnp.minimum(-delta, 0)))
         accept = jax.random.uniform(accept_key, (), acceptance.dtype) < acceptance
@@ -121,14 +128,17 @@ class HMC(AbstractStationary):
         space = target.space
         first, *later = self.integrator.kicks
 
+        def times(c, v):
+            return jax.tree.map(lambda a: (c * step).astype(a.dtype) * a, v)
+
         def kick(p, c, gradient):
-            return jax.tree.map(lambda a, g: a - (c * step) * g, p, gradient)
+            return jax.tree.map(jnp.subtract, p, times(c, gradient))
 
         def one(_, carry):
             x, p, energy, gradient = carry
             p = kick(p, first, gradient)
             for d, c in zip(self.integrator.drifts, later, strict=True):
-                x = space.retract(x, jax.tree.map(lambda a, d=d: (d * step) * a, p))
+                x = space.retract(x, times(d, self.mass.velocity(p)))
                 energy, gradient = energy_and_gradient(target, x)
                 p = kick(p, c, gradient)
             return x, p, energy, gradient

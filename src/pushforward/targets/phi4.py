@@ -63,6 +63,14 @@ class Phi4(AbstractLocalEnergy):
         square = x * x
         return _bonds(x) + (self.m2 + self.coupling * square) * square
 
+    def mass_spectrum(self, m2) -> Array:
+        """Return M_k = 2 (k̂² + m2) for `FourierMass`: the Hessian of the free field of mass m2 > 0.
+
+        Good value: the renormalised m² if it is known, at least 0.1.
+        """
+        m2 = scalar(m2)
+        return 2 * (m2 + jnp.asarray(lattice_laplacian(self.space.shape), m2.dtype))
+
 
 class FreeField(AbstractLocalEnergy, AbstractDistribution):
     r"""The normalised free field: U = Σ_x { Σ_μ (φ_{x+μ} − φ_x)² + m² φ_x² } + log Z.
