@@ -14,7 +14,7 @@ reversal do opposite work. Rooms see one particle; drivers vmap.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -67,7 +67,13 @@ class Cost(eqx.Module):
 
 
 class AbstractKernel(eqx.Module):
-    """Moves one particle."""
+    """Moves one particle.
+
+    `start_gradients` counts the gradients of the energy that `init` costs, the energy itself being
+    given: `compose` adds them to the cost of a step, since its members begin anew in each.
+    """
+
+    start_gradients: ClassVar[int] = 0
 
     @property
     @abstractmethod

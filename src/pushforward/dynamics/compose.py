@@ -71,7 +71,7 @@ class Compose(AbstractKernel):
             moved, info = member.step(start, now, then, key=keys[1])
             state = State(moved.x, moved.log_weight, moved.context, moved.energy)
             now = then
-            infos.append(_with_start(info, start.memory))
+            infos.append(_with_start(info, member))
         return state, tuple(infos)
 
     def reversed(self) -> "Compose":
@@ -94,11 +94,12 @@ def compose(*kernels: AbstractKernel) -> Compose:
     return Compose(kernels)
 
 
-def _with_start(info: Any, memory: Any) -> Any:
-    """Count the gradient that a member's memory cost where it took over (its step does not)."""
-    if memory is None or not hasattr(info, "cost"):
+def _with_start(info: Any, member: AbstractKernel) -> Any:
+    """Count the gradients that a member cost where it took over (its step does not)."""
+    if not member.start_gradients or not hasattr(info, "cost"):
         return info
-    return eqx.tree_at(lambda i: i.cost.gradient, info, info.cost.gradient + 1)
+    total = info.cost.gradient + member.start_gradients
+    return eqx.tree_at(lambda i: i.cost.gradient, info, total)
 
 
 def _keys(key: PRNGKeyArray, k: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:

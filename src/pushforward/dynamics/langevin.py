@@ -111,6 +111,7 @@ class Langevin(AbstractTwoKernel):
     """
 
     references: ClassVar[tuple[str, ...]] = ("nets", "neal2001")
+    start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing
     drift: Callable = Zero()
     epsilon: Scalar | Callable[[Time], Scalar] = eqx.field(default=1.0, converter=scalar_or_law)

@@ -80,6 +80,7 @@ class HMC(AbstractStationary):
     """
 
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
+    start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing | AbstractEnergy
     step_size: Scalar | Callable[[Time], Scalar] = eqx.field(converter=scalar_or_law)
     num_steps: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
