@@ -34,6 +34,16 @@ def scalar_or_law(value: Any) -> Any:
     return value if callable(value) else scalar(value)
 
 
+def real_dtype(x: Any) -> Any:
+    """Return the real dtype of a sample's energy: that of its first leaf, or JAX's default one.
+
+    Complex samples have energies of their real part's precision, integer ones of the default.
+    """
+    dtype = jax.tree.leaves(x)[0].dtype
+    inexact = jnp.issubdtype(dtype, jnp.inexact)
+    return jnp.finfo(dtype if inexact else jnp.result_type(float)).dtype
+
+
 def concrete(array: Any) -> np.ndarray | None:
     """Return the value of an array, or None while it is traced (checks are skipped then)."""
     try:

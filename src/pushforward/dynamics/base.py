@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PyTree
 
-from .._tree import Sum
 from .._typing import Context, Count, PRNGKey, Scalar, Time, X
+from .._tree import Sum, real_dtype
 from ..paths import AbstractAnnealing
 from ..targets import AbstractEnergy
 
@@ -189,6 +189,5 @@ def park(increment: Scalar, old: Any, new: Any) -> Scalar:
 
 
 def no_weight(x: X) -> Sum:
-    """Return the log-weight 0 in the floating dtype of x."""
-    dtype = jnp.finfo(jax.tree.leaves(x)[0].dtype).dtype
-    return Sum.of(jnp.zeros((), dtype))
+    """Return the log-weight 0 in the real dtype of x."""
+    return Sum.of(jnp.zeros((), real_dtype(x)))

@@ -18,6 +18,7 @@ from .._tree import concrete, scalar_or_law
 from .._typing import Context, PRNGKey, Scalar, Time, V, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing, at_time
+from ..spaces import as_manifold
 from ..targets import energy_and_gradient, energy_difference
 from .base import AbstractTwoKernel, Cost, State, no_weight, park
 from .rate import transport_rate
@@ -61,7 +62,7 @@ class TwoKernel(AbstractWeight):
         """Return ΔA."""
         step = t_next - t
         epsilon = kernel.epsilon_between(t, t_next)
-        inner = kernel.path.space.inner
+        inner = as_manifold(kernel.path.space).inner
         delta = jnp.sqrt(jnp.abs(step) / (2 * epsilon)) * (
             jnp.sign(step) * (right.drift - left.drift) + epsilon * (left.score + right.score)
         )
@@ -142,7 +143,7 @@ class Langevin(AbstractTwoKernel):
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next (either direction): one gradient, one drift call."""
-        x, space = state.x, self.path.space
+        x, space = state.x, as_manifold(self.path.space)
         left = _End(state.energy, *state.memory)
         step = t_next - t
         epsilon = self.epsilon_between(t, t_next)

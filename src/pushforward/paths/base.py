@@ -12,7 +12,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from .._typing import Scalar, Time, X
-from ..spaces import AbstractManifold
+from ..spaces import AbstractSpace
 from ..targets import AbstractEnergy
 
 
@@ -34,7 +34,7 @@ class AbstractAnnealing(eqx.Module):
         return self.at(t)(x)
 
     @property
-    def space(self) -> AbstractManifold:
+    def space(self) -> AbstractSpace:
         """Where the samples live."""
         return self.base.space
 

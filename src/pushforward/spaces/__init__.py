@@ -2,7 +2,12 @@
 
 from .base import AbstractManifold as AbstractManifold
 from .base import AbstractSpace as AbstractSpace
+from .base import as_manifold as as_manifold
 from .euclidean import Euclidean as Euclidean
+from .finite import AbstractFiniteSpace as AbstractFiniteSpace
+from .finite import Spins as Spins
+from .finite import all_states as all_states
+from .finite import count_states as count_states
 from .groups import U1 as U1
 from .groups import AbstractGroup as AbstractGroup
 from .groups import wrap as wrap

@@ -11,6 +11,7 @@ from typing import Any
 
 import equinox as eqx
 
+from pushforward._errors import InputError
 from pushforward._typing import PRNGKey, Scalar, V, X
 
 
@@ -52,3 +53,13 @@ class AbstractManifold(AbstractSpace):
     @abstractmethod
     def project(self, x: X) -> X:
         """Return to the manifold after rounding (once per trajectory in float32)."""
+
+
+def as_manifold(space: AbstractSpace) -> AbstractManifold:
+    """Return the space, or raise `InputError` where there are no gradients."""
+    if not isinstance(space, AbstractManifold):
+        raise InputError(
+            f"{space} has no gradients: Langevin, Transport and HMC need a manifold such as "
+            "Euclidean(2); on a finite space write Jump(path, rates)"
+        )
+    return space

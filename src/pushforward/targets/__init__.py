@@ -2,14 +2,11 @@
 
 from .base import AbstractDistribution as AbstractDistribution
 from .base import AbstractEnergy as AbstractEnergy
+from .base import AbstractFiniteEnergy as AbstractFiniteEnergy
 from .base import AbstractLocalEnergy as AbstractLocalEnergy
-from .base import Energy as Energy
-from .base import check_energy as check_energy
 from .base import energy_and_gradient as energy_and_gradient
 from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
-from .base import from_log_density as from_log_density
-from .base import mix as mix
 from .constraints import AbstractConstraint as AbstractConstraint
 from .constraints import Blocks as Blocks
 from .constraints import Interval as Interval
@@ -17,6 +14,10 @@ from .constraints import LowerTriangular as LowerTriangular
 from .constraints import Positive as Positive
 from .constraints import Real as Real
 from .constraints import Simplex as Simplex
+from .functions import Energy as Energy
+from .functions import FiniteEnergy as FiniteEnergy
+from .functions import check_energy as check_energy
+from .functions import from_log_density as from_log_density
 from .funnel import Funnel as Funnel
 from .gauge import Haar as Haar
 from .gauge import WilsonAction as WilsonAction
@@ -25,8 +26,12 @@ from .gauge import plaquettes as plaquettes
 from .gaussian import AbstractProduct as AbstractProduct
 from .gaussian import Normal as Normal
 from .gaussian import StudentT as StudentT
+from .ising import CRITICAL_COUPLING as CRITICAL_COUPLING
+from .ising import Ising as Ising
+from .ising import neighbour_sum as neighbour_sum
 from .manywell import DoubleWell as DoubleWell
 from .manywell import ManyWell as ManyWell
+from .mixed import mix as mix
 from .mixtures import Mixture as Mixture
 from .mixtures import gaussian_mixture as gaussian_mixture
 from .mixtures import gmm40 as gmm40
@@ -36,3 +41,5 @@ from .phi4 import FreeField as FreeField
 from .phi4 import Phi4 as Phi4
 from .phi4 import lattice_laplacian as lattice_laplacian
 from .transformed import Transformed as Transformed
+from .uniform import ProductMeasure as ProductMeasure
+from .uniform import Uniform as Uniform

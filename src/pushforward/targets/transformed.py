@@ -17,8 +17,9 @@ from pushforward._errors import InputError
 from pushforward._typing import Array, Float, Scalar
 from pushforward.spaces import Euclidean
 
-from .base import AbstractEnergy, check_energy
+from .base import AbstractEnergy
 from .constraints import AbstractConstraint, Blocks
+from .functions import check_energy
 
 
 class Transformed(AbstractEnergy):

@@ -5,6 +5,11 @@ digits printed.
 """
 
 from .drift_1d import drift_1d as drift_1d
+from .enumeration import Enumeration as Enumeration
+from .enumeration import enumerate_states as enumerate_states
+from .kaufman import kaufman_energy as kaufman_energy
+from .kaufman import kaufman_heat_capacity as kaufman_heat_capacity
+from .kaufman import kaufman_log_z as kaufman_log_z
 from .mixtures import mixture_mean as mixture_mean
 from .mixtures import mixture_second_moment as mixture_second_moment
 from .phi4 import free_field_log_z as free_field_log_z
