@@ -1,4 +1,4 @@
-r"""Compact groups U(1) and SU(N), with one fixed normalisation: what a link of a lattice lives in.
+r"""Compact groups, with one fixed normalisation: what a link of a lattice lives in.
 
 Matrix axes come first, sites last: an element field is (N, N, \*sites) complex, for U(1) an array
 of angles (\*sites), U = e^{iθ}. The algebra su(N) has the basis T_a = (i/2) λ_a with
