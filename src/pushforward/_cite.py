@@ -24,6 +24,13 @@ BIBTEX: dict[str, str] = {
   journal = {arXiv:2410.02711},
   year = {2024},
 }""",
+    "diffrax2021": """\
+@phdthesis{diffrax2021,
+  title = {On Neural Differential Equations},
+  author = {Kidger, Patrick},
+  school = {University of Oxford},
+  year = {2021},
+}""",
     "interpolants2023": """\
 @article{interpolants2023,
   title = {Stochastic Interpolants: A Unifying Framework for Flows and Diffusions},
@@ -39,6 +46,21 @@ BIBTEX: dict[str, str] = {
     Vanden-Eijnden, Eric and Xie, Saining},
   journal = {arXiv:2401.08740},
   year = {2024},
+}""",
+    "flowmaps2024": """\
+@article{flowmaps2024,
+  title = {Flow map matching with stochastic interpolants: A mathematical framework for
+    consistency models},
+  author = {Boffi, Nicholas M. and Albergo, Michael S. and Vanden-Eijnden, Eric},
+  journal = {arXiv:2406.07507},
+  year = {2024},
+}""",
+    "flowmaps2025": """\
+@article{flowmaps2025,
+  title = {How to build a consistency model: Learning flow maps via self-distillation},
+  author = {Boffi, Nicholas M. and Albergo, Michael S. and Vanden-Eijnden, Eric},
+  journal = {arXiv:2505.18825},
+  year = {2025},
 }""",
     "neal2001": """\
 @article{neal2001,

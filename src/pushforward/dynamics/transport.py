@@ -6,15 +6,15 @@ long as Φ is injective (D·Lip(b) < 1 for Euler). Follow it by a kernel that le
 `compose(Transport(path, b), HMC(path, ...))`; with b = 0 that is textbook AIS/SMC.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from .._typing import Context, Flag, PRNGKey, Scalar, Time, X
+from ..flows.inverse import Newton
+from ..flows.jacobian import with_log_det
 from ..networks import Zero
 from ..paths import AbstractAnnealing
 from ..targets import energy_difference, energy_terms
@@ -93,15 +93,7 @@ class Transport(AbstractProcess):
         """Return Φ(x), log|det ∂Φ/∂x| and the sign of the determinant."""
         if isinstance(self.drift, Zero):
             return x, jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
-        flat = jnp.ravel(x)
-
-        def flat_map(v):
-            y = jnp.ravel(self.flow(t, t_next, v.reshape(x.shape)))
-            return y, y
-
-        jacobian, y = jax.jacfwd(flat_map, has_aux=True)(flat)
-        sign, log_det = jnp.linalg.slogdet(jacobian)
-        return y.reshape(x.shape), log_det, sign
+        return with_log_det(lambda v: self.flow(t, t_next, v), x)
 
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
@@ -183,9 +175,11 @@ class InverseTransport(AbstractProcess):
 
     def move(self, t: Time, t_next: Time, y: X) -> tuple[X, Scalar, Flag]:
         """Return x = Φ^{-1}(y), −log|det ∂Φ/∂x| and whether it was not found or Φ folds there."""
-        x, converged = self._solve(y, t, t_next)
-        _, log_det, sign = self.forward.map(t_next, t, x)
-        return x, jnp.where(converged, -log_det, jnp.nan), (sign <= 0) | ~converged
+        search, guess = Newton(self.max_steps), self.forward.flow(t, t_next, y)
+        found = search(lambda v: self.forward.flow(t_next, t, v), y, guess)
+        _, log_det, sign = self.forward.map(t_next, t, found.x)
+        log_det = jnp.where(found.converged, -log_det, jnp.nan)
+        return found.x, log_det, (sign <= 0) | ~found.converged
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next by the inverse of the forward map from t_next to t."""
@@ -194,31 +188,6 @@ class InverseTransport(AbstractProcess):
     def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
         """Return the cost of the forward map, Newton's iterations not counted."""
         return self.forward.cost(energy=energy, gradient=gradient)
-
-    def _solve(self, y: X, t: Time, t_next: Time) -> tuple[X, Flag]:
-        flat = jnp.ravel(y)
-        tolerance = 32 * math.sqrt(flat.size) * float(jnp.finfo(y.dtype).eps)
-
-        def image(v):
-            out = jnp.ravel(self.forward.flow(t_next, t, v.reshape(y.shape)))
-            return out, out
-
-        def size(residual):
-            return jnp.max(jnp.abs(residual)) / (1 + jnp.max(jnp.abs(flat)))
-
-        def body(carry):
-            v, _, k = carry
-            jacobian, out = jax.jacfwd(image, has_aux=True)(v)
-            move = jnp.linalg.solve(jacobian, flat - out)
-            return v + move, size(move), k + 1
-
-        def unfinished(carry):
-            return (carry[1] > tolerance) & (carry[2] < self.max_steps)
-
-        guess = jnp.ravel(self.forward.flow(t, t_next, y))
-        start = (guess, jnp.full((), math.inf, y.dtype), jnp.zeros((), jnp.int32))
-        v, error, _ = jax.lax.while_loop(unfinished, body, start)
-        return v.reshape(y.shape), error <= tolerance
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
         """Return the rate of the forward transport."""

@@ -1,3 +1,17 @@
 """Maps with a log-determinant: bijections, couplings, gauge layers, multiscale flows."""
 
 from .base import AbstractBijection as AbstractBijection
+from .exact_maps import GaussianFlowMap as GaussianFlowMap
+from .exact_maps import ProductFlowMap as ProductFlowMap
+from .exact_maps import QuantileFlowMap as QuantileFlowMap
+from .flowjax import FromFlowjax as FromFlowjax
+from .flowjax import spline_couplings as spline_couplings
+from .inverse import AbstractInverse as AbstractInverse
+from .inverse import FixedPoint as FixedPoint
+from .inverse import Newton as Newton
+from .inverse import Solution as Solution
+from .jacobian import with_log_det as with_log_det
+from .map_bijection import MapBijection as MapBijection
+from .pushforward import AbstractFlow as AbstractFlow
+from .pushforward import Pushforward as Pushforward
+from .pushforward import sample_with_energy as sample_with_energy

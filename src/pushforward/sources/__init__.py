@@ -5,9 +5,15 @@ from .base import AbstractSource as AbstractSource
 from .base import ArrayFeed as ArrayFeed
 from .base import Arrays as Arrays
 from .base import NoInfo as NoInfo
+from .base import Nothing as Nothing
 from .base import Pair as Pair
 from .chain import Chain as Chain
+from .map_pairs import Bundle as Bundle
+from .map_pairs import Bundles as Bundles
+from .map_pairs import MapPair as MapPair
+from .map_pairs import MapPairs as MapPairs
 from .pairs import IndependentPairs as IndependentPairs
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout
 from .rollout import WeightedPoint as WeightedPoint
+from .simulator import PairSimulator as PairSimulator
