@@ -24,6 +24,11 @@ from .diagnostics import mcse as mcse
 from .diagnostics import rhat as rhat
 from .diagnostics import rhat_split as rhat_split
 from .diagnostics import weight_warnings as weight_warnings
+from .forecasts import angle_counts as angle_counts
+from .forecasts import biased_crps as biased_crps
+from .forecasts import counts_kl as counts_kl
+from .forecasts import fair_crps as fair_crps
+from .forecasts import fair_energy_score as fair_energy_score
 from .jackknife import Resampled as Resampled
 from .jackknife import jackknife as jackknife
 from .jackknife import stationary_bootstrap as stationary_bootstrap
@@ -32,6 +37,8 @@ from .modes import mode_weights as mode_weights
 from .modes import multinomial_floor as multinomial_floor
 from .modes import total_variation as total_variation
 from .moments import Moments as Moments
+from .quenched import QuenchedEstimate as QuenchedEstimate
+from .quenched import quenched as quenched
 from .resampling import AbstractResampling as AbstractResampling
 from .resampling import Multinomial as Multinomial
 from .resampling import Never as Never

@@ -1,5 +1,6 @@
 """What we want: energies U = −log density + const, with exact answers where they exist."""
 
+from .augmented import AbstractAugmented as AbstractAugmented
 from .base import AbstractDistribution as AbstractDistribution
 from .base import AbstractEnergy as AbstractEnergy
 from .base import AbstractFiniteEnergy as AbstractFiniteEnergy
@@ -7,6 +8,11 @@ from .base import AbstractLocalEnergy as AbstractLocalEnergy
 from .base import energy_and_gradient as energy_and_gradient
 from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
+from .conditionals import AbstractConditional as AbstractConditional
+from .conditionals import GaussianConditional as GaussianConditional
+from .conditionals import Gaussians as Gaussians
+from .conditionals import JumpConditional as JumpConditional
+from .conditionals import MixtureConditional as MixtureConditional
 from .constraints import AbstractConstraint as AbstractConstraint
 from .constraints import Blocks as Blocks
 from .constraints import Interval as Interval
@@ -29,14 +35,26 @@ from .gaussian import StudentT as StudentT
 from .ising import CRITICAL_COUPLING as CRITICAL_COUPLING
 from .ising import Ising as Ising
 from .ising import neighbour_sum as neighbour_sum
+from .ladder import Hot as Hot
+from .ladder import Ladder as Ladder
 from .manywell import DoubleWell as DoubleWell
 from .manywell import ManyWell as ManyWell
+from .metal import AbstractDisorder as AbstractDisorder
+from .metal import BosonAction as BosonAction
+from .metal import DenseAction as DenseAction
+from .metal import DisorderFields as DisorderFields
+from .metal import GaussianDisorder as GaussianDisorder
+from .metal import PseudofermionAction as PseudofermionAction
+from .metal import SpinFermion as SpinFermion
+from .metal import disorder_samples as disorder_samples
 from .mixed import mix as mix
 from .mixtures import Mixture as Mixture
 from .mixtures import gaussian_mixture as gaussian_mixture
 from .mixtures import gmm40 as gmm40
 from .mixtures import mt_uniform as mt_uniform
 from .mixtures import student_mixture as student_mixture
+from .numpyro_model import NumPyroEnergy as NumPyroEnergy
+from .numpyro_model import from_numpyro as from_numpyro
 from .phi4 import FreeField as FreeField
 from .phi4 import Phi4 as Phi4
 from .phi4 import lattice_laplacian as lattice_laplacian

@@ -1,0 +1,91 @@
+r"""A diffusion among wells on a circle that jumps to the next well at Poisson times.
+
+In the frame that turns with the regime k the process is one Ornstein–Uhlenbeck process, so a lag is
+simulated exactly: y' = P y + √V ξ, k' = k + Poisson(λτ). What is observed is x = R^k(μ_0 + y); the
+regime is hidden in the particle's memory, drawn from P(k|x0) at the start.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..._errors import InputError
+from ..._typing import Array, Context, Count, Float, PRNGKey, Time
+from ...targets import Gaussians, JumpConditional
+from ..base import AbstractStationary, State, no_weight
+
+
+class JumpInfo(eqx.Module):
+    """Info of a lag: the jumps it held."""
+
+    jumps: Count
+
+
+class JumpDiffusion(AbstractStationary):
+    """One step is one lag of the jump diffusion, by its exact law.
+
+    Parameters
+    ----------
+    law
+        The constants and the closed form: `JumpConditional(lag=.5)`. With `euler_dt` the steps
+        follow the law of that Euler scheme.
+
+    References
+    ----------
+    Chen et al. 2024 (arXiv 2403.13724), section 4.1.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
+    law: JumpConditional = eqx.field(default_factory=JumpConditional)
+
+    @property
+    def path(self) -> Gaussians:
+        """The stationary law, which starts trajectories: `initial=system.path`."""
+        return self.law.stationary()
+
+    @property
+    def exact_conditional(self) -> JumpConditional:
+        """ρ(x1|x0)."""
+        return self.law
+
+    def init(
+        self,
+        x: Float[Array, " 2"],
+        t: Time,
+        *,
+        context: Context = None,
+        energy: Any = None,
+        key: PRNGKey,
+    ) -> State:
+        """Return the state with a regime drawn from P(k|x)."""
+        regime = jax.random.categorical(key, self.law.posterior(x)).astype(jnp.int32)
+        return State(x, no_weight(x), context, memory=regime)
+
+    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
+        """Move by one lag, whatever the times."""
+        law, k = self.law, state.memory
+        decay, variance = law.relaxation()
+        jump_key, noise_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+        still = law.rotations[k].T @ state.x - law.centre
+        noise = jnp.sqrt(variance) * jax.random.normal(noise_key, (2,), state.x.dtype)
+        jumps = self._jumps(jump_key)
+        k = (k + jumps) % law.num_wells
+        x = law.rotations[k] @ (law.centre + decay * still + noise)
+        return State(x, state.log_weight, state.context, memory=k), JumpInfo(jumps)
+
+    def _jumps(self, key: PRNGKey) -> Count:
+        law = self.law
+        if law.euler_dt is None:
+            return jax.random.poisson(key, law.rate * law.lag, dtype=jnp.int32)
+        steps = jnp.round(law.lag / law.euler_dt)
+        return jax.random.binomial(key, steps, law.rate * law.euler_dt).astype(jnp.int32)
+
+    def reversed(self) -> "JumpDiffusion":
+        """Refuse: jumps go one way round."""
+        raise InputError("the jump diffusion is not reversible: its wells are left in one order")
+
+    def explain(self, info: Any) -> str:
+        """Return the sentence for a failed step."""
+        return "a step of the jump diffusion failed"
