@@ -12,3 +12,7 @@ from .model import read_metadata as read_metadata
 from .model import save as save
 from .safetensors import read_safetensors as read_safetensors
 from .safetensors import write_safetensors as write_safetensors
+from .sit import read_sit as read_sit
+from .sit import sit_arrays as sit_arrays
+from .sit import sit_from_arrays as sit_from_arrays
+from .sit import write_sit as write_sit

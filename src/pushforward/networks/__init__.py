@@ -19,6 +19,6 @@ from .precondition import ScoreCut as ScoreCut
 from .precondition import ScoreSkip as ScoreSkip
 from .sampler import Sampler as Sampler
 from .sit import SIT_SIZES as SIT_SIZES
-from .sit import Size as Size
 from .sit import SiT as SiT
+from .sit import Size as Size
 from .zero import Zero as Zero

@@ -88,9 +88,7 @@ class Guided(eqx.Module):
                 "time, 0 the base: noise times [0, .7] are (.3, 1)"
             )
 
-    def __call__(
-        self, t: Time, x: X, *, context: Context = None, key: PRNGKey | None = None
-    ) -> V:
+    def __call__(self, t: Time, x: X, *, context: Context = None, key: PRNGKey | None = None) -> V:
         """Return the guided raw output; both labels are one vmap of size 2."""
         if context is None:
             raise InputError(

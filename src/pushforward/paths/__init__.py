@@ -17,7 +17,6 @@ from .decoding import Noise as Noise
 from .decoding import Predictor as Predictor
 from .decoding import Score as Score
 from .decoding import Velocity as Velocity
-from .exact_drift import ExactDrift as ExactDrift
 from .epsilon import AbstractEpsilon as AbstractEpsilon
 from .epsilon import AbstractScaled as AbstractScaled
 from .epsilon import ConstantEpsilon as ConstantEpsilon
@@ -28,6 +27,7 @@ from .epsilon import NoiseLevel as NoiseLevel
 from .epsilon import ScoreSDE as ScoreSDE
 from .epsilon import SinSquaredEpsilon as SinSquaredEpsilon
 from .epsilon import ZeroEpsilon as ZeroEpsilon
+from .exact_drift import ExactDrift as ExactDrift
 from .interpolants import AbstractInterpolant as AbstractInterpolant
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
