@@ -1,5 +1,8 @@
 """Assemblies: one file a system, where a newcomer reads it in sixty lines."""
 
+from .adaptive_mc import adaptive_mc as adaptive_mc
+from .adaptive_mc import adaptive_process as adaptive_process
+from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
 from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled

@@ -28,14 +28,14 @@ class Recipe(eqx.Module):
     objective, source
         What `fit` needs.
     times
-        A good time grid for the process.
+        A good time grid for the process; None for chains, which are given `steps=`.
     initial
-        The distribution that particles start from.
+        The distribution that particles start from, or the points.
     """
 
     model: PyTree
     process: Callable[[PyTree], Any]
     objective: AbstractObjective
     source: AbstractSource
-    times: Float[Array, " n"]
+    times: Float[Array, " n"] | None
     initial: Any

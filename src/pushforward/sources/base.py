@@ -51,6 +51,18 @@ class AbstractSource(eqx.Module):
         """
 
 
+class Nothing(AbstractSource):
+    """Draws nothing: for objectives that make their own samples, such as `ReverseKL`."""
+
+    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
+        """Return nothing."""
+        return ()
+
+    def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
+        """Return an empty batch; the objective's keys tell its samples apart."""
+        return (), state, NoInfo()
+
+
 class Arrays(AbstractSource):
     """Uniform draws with replacement from arrays in memory.
 

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._typing import Array, Count, Flag, PRNGKey, Scalar, X
-from ..dynamics import AbstractKernel, march, no_weight, reduce_particles
+from ..dynamics import AbstractKernel, any_failed, march, no_weight, reduce_particles
 from .base import AbstractSource
 
 
@@ -103,6 +103,4 @@ class Chain(AbstractSource):
 def _lost(x: X, infos: Any) -> Flag:
     """Return whether a walker left the finite numbers or a step failed."""
     lost = [~jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(x) if eqx.is_inexact_array(a)]
-    nodes = jax.tree.leaves(infos, is_leaf=lambda n: hasattr(n, "failed"))
-    lost += [jnp.any(n.failed) for n in nodes if hasattr(n, "failed")]
-    return jnp.any(jnp.stack([jnp.zeros((), bool), *lost]))
+    return jnp.any(jnp.stack([any_failed(infos), *lost]))
