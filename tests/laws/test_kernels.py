@@ -36,10 +36,19 @@ from pushforward.dynamics import (
     compose,
     march,
 )
-from pushforward.mcmc import HMC, Leapfrog, Omelyan2
+from pushforward.mcmc import HMC, Leapfrog, Omelyan2, Refreshed
 from pushforward.paths import Annealing, ExponentialWarp, MixturePath, uniform_times
 from pushforward.spaces import AbstractManifold, Euclidean
-from pushforward.targets import AbstractLocalEnergy, DoubleWell, Energy, Normal, Phi4, gmm40
+from pushforward.targets import (
+    AbstractAugmented,
+    AbstractEnergy,
+    AbstractLocalEnergy,
+    DoubleWell,
+    Energy,
+    Normal,
+    Phi4,
+    gmm40,
+)
 from pushforward.targets.base import energy_terms
 
 
@@ -74,6 +83,33 @@ class Base(AbstractLocalEnergy):
 
     def terms(self, x):
         return 0.125 * x * x
+
+
+class Shadowed(AbstractAugmented):
+    """An energy with a shadow a ~ N(x, 1), whose marginal is the energy itself."""
+
+    energy: AbstractEnergy
+    space: AbstractManifold = Euclidean(2)
+
+    def __call__(self, x):
+        return self.energy(x)
+
+    def refresh(self, x, *, key):
+        return x + jax.random.normal(key, x.shape, x.dtype)
+
+    def given(self, auxiliary):
+        return WithShadow(self.energy, auxiliary)
+
+
+class WithShadow(AbstractEnergy):
+    """U(x) + |a − x|²/2."""
+
+    energy: AbstractEnergy
+    shadow: jax.Array
+    space: AbstractManifold = Euclidean(2)
+
+    def __call__(self, x):
+        return self.energy(x) + 0.5 * jnp.sum((self.shadow - x) ** 2)
 
 
 class Drift(eqx.Module):
@@ -115,6 +151,7 @@ KERNELS = {
     "HMC, 2MN": lambda path: HMC(path, 0.4, 2, Omelyan2()),
     "HMC, law of time": lambda path: HMC(path, lambda t: 0.2 + 0.1 * t, 3, Leapfrog()),
     "HMC, an energy": lambda path: HMC(path.target, 0.4, 3),
+    "Refreshed": lambda path: Refreshed(HMC(Shadowed(path.target), 0.4, 3)),
     "SMC": lambda path: compose(Transport(path), HMC(path, 0.4, 3)),
     "map and MALA": lambda path: compose(Transport(path, drift(), Euler()), HMC(path, 0.4)),
     "MALA and map": lambda path: compose(HMC(path, 0.4), Transport(path, drift())),
@@ -182,8 +219,11 @@ def test_state_after_a_step(name):
     for seed, (t, t_next) in enumerate([(T, T_NEXT), (T_NEXT, T)]):
         start, end, _ = moved(kernel, X, t, t_next, jax.random.key(seed))
         now = jnp.maximum(t, t_next) if kernel.stationary and "two" not in name else t_next
-        held = energy_at(kernel, now, end.x)
-        np.testing.assert_allclose(end.energy, held, rtol=0, atol=1e-12)
+        if name == "Refreshed":  # its energy ends with the step, and it hands on none
+            assert end.energy is None
+        else:
+            held = energy_at(kernel, now, end.x)
+            np.testing.assert_allclose(end.energy, held, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(end.context, CONTEXT)
         assert start.log_weight.value == 0
         assert jnp.isfinite(end.log_weight.value)
@@ -221,6 +261,7 @@ COSTS = {  # evaluations of U in one step; a gradient is one too
     "underdamped, drift": 1 + 1,
     "HMC, leapfrog": 3,
     "HMC, 2MN": 2 * 2,
+    "Refreshed": 1 + 3,  # its energy is new in each step
     "SMC": 1 + (1 + 3),  # HMC begins with a gradient at its new time
     "map and MALA": 2 + (1 + 1),
     "MALA and map": (1 + 1) + 5,
@@ -236,7 +277,8 @@ def test_a_step_costs_what_it_says(name):
     counter.calls = 0
     _, _, info = moved(kernel, X, T, T_NEXT, jax.random.key(0))
     jax.effects_barrier()
-    assert counter.calls == 1 + COSTS[name]  # one for init
+    start = 0 if name == "Refreshed" else 1  # of init
+    assert counter.calls == start + COSTS[name]
     costs = jax.tree.leaves(info, is_leaf=lambda c: isinstance(c, Cost))
     costs = [c for c in costs if isinstance(c, Cost)]
     assert sum(int(c.energy + c.gradient) for c in costs) == COSTS[name]

@@ -26,6 +26,8 @@ from pushforward.targets import (
     AbstractDistribution,
     AbstractEnergy,
     AbstractLocalEnergy,
+    BosonAction,
+    DenseAction,
     DoubleWell,
     Energy,
     FreeField,
@@ -37,8 +39,10 @@ from pushforward.targets import (
     Normal,
     Phi4,
     Positive,
+    PseudofermionAction,
     Real,
     Simplex,
+    SpinFermion,
     StudentT,
     Transformed,
     gaussian_mixture,
@@ -87,6 +91,10 @@ ENERGIES = {
             "angle": Interval(-jnp.pi, jnp.pi),
         },
     ),
+    "BosonAction": lambda: BosonAction(SpinFermion((2, 1), 3, velocity=1.5)),
+    "DenseAction": lambda: DenseAction(SpinFermion((2, 1), 3, coupling=jnp.array([[1.1], [-0.6]]))),
+    "DenseAction, Ising": lambda: DenseAction(SpinFermion((2, 1), 3, num_components=1), 2),
+    "PseudofermionAction": lambda: PseudofermionAction(SpinFermion((1, 2), 2, potential=0.3)),
     "Mixed": lambda: mix([gmm40(), Normal(2)], jnp.array([0.3, 0.7])),
     "MixedLocal": lambda: mix([Phi4((2, 2), 1.0, 0.5), Normal((2, 2))], jnp.array([0.3, 0.7])),
 }
@@ -117,6 +125,7 @@ LOCAL = [
     "FreeField",
     "FreeField ring",
     "FreeField 4-D",
+    "BosonAction",
     "MixedLocal",
 ]
 

@@ -1,5 +1,15 @@
 """Things with a stationary law: kernels that leave e^{−U} invariant and carry no weight."""
 
+from .bridges import AbstractBridge as AbstractBridge
+from .bridges import Crossing as Crossing
+from .bridges import FlowBridge as FlowBridge
+from .bridges import IdentityBridge as IdentityBridge
+from .bridges import PathBridge as PathBridge
+from .bridges import Proposal as Proposal
+from .bridges import propose_swap as propose_swap
+from .exchange import ExchangeInfo as ExchangeInfo
+from .exchange import ReplicaExchange as ReplicaExchange
+from .exchange import SwapInfo as SwapInfo
 from .hmc import HMC as HMC
 from .hmc import Leapfrog as Leapfrog
 from .hmc import Omelyan2 as Omelyan2
@@ -8,3 +18,4 @@ from .mass import AbstractMass as AbstractMass
 from .mass import FourierMass as FourierMass
 from .mass import IdentityMass as IdentityMass
 from .metropolis import IndependenceMetropolis as IndependenceMetropolis
+from .refreshed import Refreshed as Refreshed

@@ -4,6 +4,9 @@ from .adaptive_mc import adaptive_mc as adaptive_mc
 from .adaptive_mc import adaptive_process as adaptive_process
 from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
+from .metal import metal_hmc as metal_hmc
+from .leaps import jump_process as jump_process
+from .leaps import leaps as leaps
 from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled
 from .nets import langevin_process as langevin_process

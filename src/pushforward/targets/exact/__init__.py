@@ -10,6 +10,11 @@ from .enumeration import enumerate_states as enumerate_states
 from .kaufman import kaufman_energy as kaufman_energy
 from .kaufman import kaufman_heat_capacity as kaufman_heat_capacity
 from .kaufman import kaufman_log_z as kaufman_log_z
+from .metal import FreeMetal as FreeMetal
+from .metal import OneSite as OneSite
+from .metal import boson_modes as boson_modes
+from .metal import free_metal as free_metal
+from .metal import one_site_transfer as one_site_transfer
 from .mixtures import mixture_mean as mixture_mean
 from .mixtures import mixture_second_moment as mixture_second_moment
 from .phi4 import free_field_log_z as free_field_log_z
