@@ -20,6 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._typing import Context, Count, PRNGKey, Scalar, Time, X
 from .._tree import Sum, real_dtype
@@ -139,6 +140,14 @@ class AbstractTwoKernel(AbstractProcess):
         """Return ΔA of the move from (t, x) to (t_next, x_next)."""
 
 
+class AbstractEventProcess(AbstractProcess):
+    """A process of random events: it can also be run event by event."""
+    def advance(
+        self, state: State, times: Float[Array, " n"], num_events: Count, *, key: PRNGKey
+        """Run `num_events` events along `times`, from wherever the state stopped; stay at the end.
+        A lane keeps its own place in `State.memory`, so that under vmap none waits for another at
+        each time; the same key throughout gives the same path however it is cut. The weight is
+        that of a sample only where `info.arrived`.
 class AbstractStationary(AbstractKernel):
     """A kernel with a stationary law: it acts at `path.at(max(t, t_next))`."""
 
