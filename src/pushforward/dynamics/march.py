@@ -19,7 +19,7 @@ class Trajectory(eqx.Module):
     t: Float[Array, " n"]
     x: X
     log_weight: Float[Array, " n"]
-    info: Any
+    info: Any = None
 
 
 def march(

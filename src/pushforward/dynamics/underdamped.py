@@ -21,7 +21,7 @@ from ..paths import AbstractAnnealing
 from ..targets import energy_and_gradient, energy_difference
 from .base import AbstractProcess, State, no_weight, park
 from .rate import transport_rate
-from .transport import Euler, RungeKutta, Transport, TransportInfo
+from .transport import Euler, InverseTransport, RungeKutta, Transport, TransportInfo
 
 
 class UnderdampedLangevin(AbstractProcess):
@@ -49,7 +49,7 @@ class UnderdampedLangevin(AbstractProcess):
 
     References
     ----------
-    Albergo and Vanden-Eijnden 2024 (arXiv 2410.02711), inertial NETS; the discrete weight is derived.
+    Albergo and Vanden-Eijnden 2024 (arXiv 2410.02711); the discrete weight is derived.
     """
 
     references: ClassVar[tuple[str, ...]] = ("nets",)
@@ -122,9 +122,10 @@ class UnderdampedLangevin(AbstractProcess):
         """Return the sentence for a folded map."""
         return self._mover().explain(info)
 
-    def _mover(self):
+    def _mover(self) -> Transport | InverseTransport:
         transport = Transport(self.path, self.drift, self.integrator)
-        return transport.reversed() if self.backward else transport
+        inverse = InverseTransport(self.path, self.drift, self.integrator)
+        return inverse if self.backward and not isinstance(self.drift, Zero) else transport
 
     def _refresh(self, x: X, p: V, key: PRNGKey) -> V:
         keep = jnp.exp(-0.5 * self.gamma * self.tau)

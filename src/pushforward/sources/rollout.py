@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._tree import concrete, scalar
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
-from ..dynamics import AbstractProcess, march
+from ..dynamics import AbstractProcess, Trajectory, march, no_weight
 from ..targets import AbstractDistribution, AbstractEnergy
 from .base import AbstractSource
 
@@ -95,6 +95,8 @@ class Rollout(AbstractSource):
         Draw x by e^A within its time slice, so that q_t = ρ_t, instead of uniformly.
     group
         Walkers at the same t in one sample (0: a single point); >= 16 for `ContinuityVariance`.
+    trajectories
+        Draw the whole paths of the group, as `LogVariance` needs them.
     """
 
     process: Callable[[PyTree], AbstractProcess]
@@ -106,6 +108,7 @@ class Rollout(AbstractSource):
     jitter: bool = eqx.field(static=True, default=True)
     weighted: bool = eqx.field(static=True, default=False)
     group: int = eqx.field(static=True, default=0)
+    trajectories: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         for name in ("walkers", "num_times", "refresh", "capacity"):
@@ -113,12 +116,17 @@ class Rollout(AbstractSource):
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.group < 0:
             raise InputError(f"group must be 0 (single points) or more, got {self.group}")
+        if self.trajectories and (self.group < 2 or self.weighted):
+            raise InputError(
+                f"trajectories=True with group={self.group}, weighted={self.weighted}: expected a "
+                "group of 2 or more, unweighted: Rollout(..., group=16, trajectories=True)"
+            )
 
     def init(self, model: PyTree, *, key: PRNGKey) -> Buffer:
         """Return an empty buffer."""
         shape = (self.capacity, self.num_times + 1)
         x = jax.eval_shape(lambda k: _sampleable(self.process(model).path.base).sample(key=k), key)
-        dtype = jax.tree.leaves(x)[0].dtype
+        dtype = no_weight(x).high.dtype
         zero = jnp.zeros((), jnp.int32)
         return Buffer(
             jnp.zeros(shape, dtype),
@@ -186,9 +194,14 @@ class Rollout(AbstractSource):
         paths = jax.vmap(walker, out_axes=1)(jnp.arange(self.walkers))
         return times, paths.x, paths.log_weight
 
-    def _point(self, state: Buffer, filled: Count, key: PRNGKey) -> WeightedPoint:
+    def _point(self, state: Buffer, filled: Count, key: PRNGKey) -> WeightedPoint | Trajectory:
         keys = [jax.random.fold_in(key, k) for k in range(3)]
         slot = jax.random.randint(keys[0], (), 0, filled)
+        if self.trajectories:
+            walker = jax.random.randint(keys[2], (self.group,), 0, self.walkers)
+            x, log_weight = jax.tree.map(lambda a: a[slot, :, walker], (state.x, state.log_weight))
+            x, log_weight = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), (x, log_weight))
+            return Trajectory(state.t[slot], x, log_weight)
         k = jax.random.randint(keys[1], (), 0, self.num_times + 1)
         log_weight = state.log_weight[slot, k]
         shape = (self.group,) if self.group else ()

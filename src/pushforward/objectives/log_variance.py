@@ -1,0 +1,72 @@
+r"""The log-variance loss: Var A over walkers, A the exact two-kernel weight along stored paths.
+
+If every walker has the same weight, forward and backward path measures agree and the process
+transports ρ_t. The paths x_0..x_N are constants, those of an older model included: only the two
+kernels are differentiated, ξ being recomputed from the points. No divergence is taken, which makes
+this the objective of choice for d >= 100.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._errors import InputError
+from .._typing import PRNGKey, Scalar
+from ..dynamics import AbstractTwoKernel, Trajectory
+from .base import AbstractObjective
+
+
+class LogVarianceInfo(eqx.Module):
+    """Info: the mean of A over the group, a lower bound of log(Z_T/Z_0)."""
+
+    elbo: Scalar
+
+
+class LogVariance(AbstractObjective):
+    r"""Var_j A_j (ddof = 1), A_j = Σ_k ΔA(t_k, x_k^j; t_{k+1}, x_{k+1}^j) over a group of paths.
+
+    Needs `Rollout(..., group=16, trajectories=True)`; 16 to 64 paths of 50 to 100 steps. A sample
+    costs N steps of every walker of its group: batches of 4 to 16.
+
+    Parameters
+    ----------
+    process
+        Maps the model to a two-kernel process such as `Langevin`. Only the model is trained.
+
+    References
+    ----------
+    Richter et al. 2020 (arXiv 2010.10436), eq. 11; for annealed paths derived.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ("nets",)
+    process: Callable[[PyTree], AbstractTwoKernel]
+
+    def __call__(self, model: PyTree, sample: Trajectory, *, key: PRNGKey):
+        """Return the sample variance of A over the group and its mean."""
+        kernel = self.process(model)
+        if not isinstance(kernel, AbstractTwoKernel):
+            raise InputError(
+                f"LogVariance got a {type(kernel).__name__}, expected a process whose transition "
+                "density is known: eqx.Partial(langevin_process, path, epsilon, None)"
+            )
+        shape = sample.log_weight.shape
+        if len(shape) != 2 or shape[1] < 2:
+            raise InputError(
+                f"the log-weights of a sample have shape {shape}, expected (times, walkers >= 2): "
+                "Rollout(..., group=16, trajectories=True)"
+            )
+
+        def body(total, step):
+            t, t_next, x, x_next = step
+            between = jax.vmap(lambda a, b: kernel.log_weight_between(t, a, t_next, b))
+            return total + between(x, x_next), None
+
+        now = jax.tree.map(lambda a: a[:-1], (sample.t, sample.x))
+        later = jax.tree.map(lambda a: a[1:], (sample.t, sample.x))
+        steps = (now[0], later[0], now[1], later[1])
+        total, _ = jax.lax.scan(body, jnp.zeros(shape[1], sample.log_weight.dtype), steps)
+        return jnp.var(total, ddof=1), LogVarianceInfo(jnp.mean(total))
