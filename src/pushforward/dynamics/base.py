@@ -19,11 +19,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PyTree
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from .._typing import Context, Count, PRNGKey, Scalar, Time, X
 from .._tree import Sum, real_dtype
+from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..paths import AbstractAnnealing
 from ..targets import AbstractEnergy
 
@@ -142,12 +141,19 @@ class AbstractTwoKernel(AbstractProcess):
 
 class AbstractEventProcess(AbstractProcess):
     """A process of random events: it can also be run event by event."""
+
+    @abstractmethod
     def advance(
         self, state: State, times: Float[Array, " n"], num_events: Count, *, key: PRNGKey
+    ) -> tuple[State, Any]:
         """Run `num_events` events along `times`, from wherever the state stopped; stay at the end.
+
         A lane keeps its own place in `State.memory`, so that under vmap none waits for another at
         each time; the same key throughout gives the same path however it is cut. The weight is
         that of a sample only where `info.arrived`.
+        """
+
+
 class AbstractStationary(AbstractKernel):
     """A kernel with a stationary law: it acts at `path.at(max(t, t_next))`."""
 
@@ -189,6 +195,13 @@ def reduce_particles(info: PyTree, axes: int | tuple[int, ...] | None = 0) -> Py
         return jnp.mean(leaf, axis=axes)
 
     return jax.tree.map(reduce, info)
+
+
+def any_failed(info: PyTree) -> Flag:
+    """Return whether a part of an info says `failed`, anywhere along its axes."""
+    nodes = jax.tree.leaves(info, is_leaf=lambda node: hasattr(node, "failed"))
+    flags = [jnp.any(node.failed) for node in nodes if hasattr(node, "failed")]
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *flags]))
 
 
 def park(increment: Scalar, old: Any, new: Any) -> Scalar:
