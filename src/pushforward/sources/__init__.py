@@ -12,6 +12,7 @@ from .map_pairs import Bundle as Bundle
 from .map_pairs import Bundles as Bundles
 from .map_pairs import MapPair as MapPair
 from .map_pairs import MapPairs as MapPairs
+from .pairs import Dequantise as Dequantise
 from .pairs import IndependentPairs as IndependentPairs
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout

@@ -1,7 +1,9 @@
 """Couplings of base and data: where (t, x0, x1, label) come from."""
 
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,27 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._tree import Frozen
-from .._typing import Context, PRNGKey, Scalar
+from .._typing import Array, Context, PRNGKey, Scalar, X
 from ..paths.time_laws import AbstractTimeLaw, UniformTime
 from ..targets import AbstractDistribution
 from .base import AbstractSource, NoInfo, Pair
+
+
+class Dequantise(eqx.Module):
+    """x = 2(k + u)/L − 1, u uniform in [0, 1): integers 0..L−1 become a density on [−1, 1].
+
+    Parameters
+    ----------
+    levels
+        L: 256 for bytes, 17 for the digits.
+    """
+
+    levels: int = eqx.field(static=True)
+
+    def __call__(self, k: Array, *, key: PRNGKey) -> Array:
+        """Return k with fresh uniform noise."""
+        u = jax.random.uniform(key, k.shape)
+        return 2 * (k.astype(u.dtype) + u) / self.levels - 1
 
 
 class IndependentPairs(AbstractSource):
@@ -28,12 +47,15 @@ class IndependentPairs(AbstractSource):
         `UniformTime()`, `LogitNormal()`.
     labels
         One context a row of the data (a pytree), or None.
+    augment
+        `augment(row, key=key)`, fresh at every draw: `Dequantise(17)`; or None.
     """
 
     base: AbstractDistribution
     data: Frozen[PyTree]
     times: AbstractTimeLaw
     labels: Frozen[Context]
+    augment: Callable[..., X] | None
 
     def __init__(
         self,
@@ -41,11 +63,13 @@ class IndependentPairs(AbstractSource):
         data: Any,
         times: AbstractTimeLaw | None = None,
         labels: Context = None,
+        augment: Callable[..., X] | None = None,
     ):
         self.base, self.times = base, UniformTime() if times is None else times
+        self.augment = augment
         if not isinstance(data, AbstractDistribution):
             data = jnp.asarray(data)
-            _check_data(base, data, labels)
+            _check_data(base, data, labels, augment)
         elif labels is not None:
             raise InputError("labels belong to arrays, and data is a distribution")
         self.data, self.labels = Frozen(data), Frozen(jax.tree.map(jnp.asarray, labels))
@@ -60,23 +84,29 @@ class IndependentPairs(AbstractSource):
         return jax.vmap(self._pair)(keys), state, NoInfo()
 
     def _pair(self, key: PRNGKey) -> Pair:
-        keys = [jax.random.fold_in(key, k) for k in range(3)]
+        keys = [jax.random.fold_in(key, k) for k in range(4)]
         x0, t = self.base.sample(key=keys[1]), self.times.sample(key=keys[2])
-        data = self.data.value
+        data, context = self.data.value, None
         if isinstance(data, AbstractDistribution):
-            return Pair(t, x0, data.sample(key=keys[0]))
-        row = jax.random.randint(keys[0], (), 0, data.shape[0])
-        context = jax.tree.map(lambda leaf: leaf[row], self.labels.value)
-        return Pair(t, x0, data[row], context)
+            x1 = data.sample(key=keys[0])
+        else:
+            row = jax.random.randint(keys[0], (), 0, data.shape[0])
+            x1, context = data[row], jax.tree.map(lambda leaf: leaf[row], self.labels.value)
+        if self.augment is not None:
+            x1 = self.augment(x1, key=keys[3])
+        return Pair(t, x0, x1, context)
 
 
-def _check_data(base: AbstractDistribution, data: Any, labels: Context) -> None:
-    if data.ndim < 1 or data.shape[0] < 1 or not jnp.issubdtype(data.dtype, jnp.floating):
+def _check_data(base, data: Array, labels: Context, augment: Callable[..., X] | None) -> None:
+    if data.ndim < 1 or data.shape[0] < 1:
+        raise InputError(f"data has shape {data.shape}, expected samples along a leading axis")
+    row = data[0] if augment is None else augment(data[0], key=jax.random.key(0))
+    if not jnp.issubdtype(row.dtype, jnp.floating):
         raise InputError(
-            f"data has shape {data.shape} and dtype {data.dtype}, expected floating samples with a "
-            "leading axis; 8-bit images become x / 127.5 - 1"
+            f"data has dtype {data.dtype}, expected a floating one: augment=Dequantise(256) for "
+            "bytes, or x / 127.5 - 1"
         )
-    base.space.check(data[0], "a row of the data")
+    base.space.check(row, "a row of the data")
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(labels)}
     if sizes - {data.shape[:1]}:
         raise InputError(f"labels have lengths {sorted(sizes)}, the data {data.shape[0]} rows")
