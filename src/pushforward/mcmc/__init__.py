@@ -1,5 +1,7 @@
 """Things with a stationary law: kernels that leave e^{−U} invariant and carry no weight."""
 
+from .adapt import DualAveraging as DualAveraging
+from .adapt import DualAveragingState as DualAveragingState
 from .bridges import AbstractBridge as AbstractBridge
 from .bridges import Crossing as Crossing
 from .bridges import FlowBridge as FlowBridge

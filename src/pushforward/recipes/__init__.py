@@ -4,6 +4,8 @@ from .adaptive_mc import adaptive_mc as adaptive_mc
 from .adaptive_mc import adaptive_process as adaptive_process
 from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
+from .flow_map import flow_map as flow_map
+from .flow_map import flow_map_optimiser as flow_map_optimiser
 from .interpolant import finite_times as finite_times
 from .interpolant import flow_process as flow_process
 from .interpolant import interpolant as interpolant
@@ -22,5 +24,6 @@ from .nets import transport_process as transport_process
 from .sit import guided_process as guided_process
 from .sit import sit as sit
 from .tuning import Scales as Scales
+from .tuning import adapt as adapt
 from .tuning import length_scales as length_scales
 from .tuning import tune_epsilon as tune_epsilon

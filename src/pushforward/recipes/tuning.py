@@ -1,4 +1,4 @@
-"""Pilot runs: length scales of a target, and the best noise for a trained drift."""
+"""Pilot runs: length scales of a target, step sizes of HMC, the best noise for a trained drift."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ import numpy as np
 
 from .._errors import InputError
 from .._tree import scalar
-from .._typing import Array, PRNGKey
+from .._typing import Array, PRNGKey, X
 from ..drivers import simulate
 from ..dynamics import AbstractProcess
-from ..mcmc import HMC
+from ..mcmc import HMC, DualAveraging
 from ..paths import uniform_times
 from ..spaces import Euclidean
 from ..targets import AbstractEnergy, Normal, energy_and_gradient
@@ -99,6 +99,61 @@ def length_scales(
     spread = np.broadcast_to(np.asarray(base.scale, float), shape)
     wide = float(np.exp(np.log(spread).mean()))
     return Scales(base, wide, min(narrow, wide), scalar(np.array(spread)))
+
+
+def adapt(
+    kernel: HMC, x: X, *, target: float = 0.8, steps: int = 100, key: PRNGKey
+) -> tuple[HMC, X]:
+    """Return the kernel with the step size that meets an acceptance, and the chains where they are.
+
+    The length τ = step_size · num_steps stays: each of `steps` updates runs one trajectory of every
+    chain with ⌈τ/ε⌉ steps and hands their mean acceptance to `DualAveraging`; at the end the number
+    of steps is rounded once and ε = τ/num_steps. What follows is a plain chain.
+
+    Parameters
+    ----------
+    kernel
+        `HMC` with a number as `step_size`, the first guess. Nothing compiles twice.
+    x
+        Chains, leading axis first. The more there are, the fewer updates suffice.
+    target
+        Mean acceptance. Good values: .8 for integrators of order 2, .9 for order 4.
+    steps
+        Updates: 50 to 200.
+
+    Raises
+    ------
+    InputError
+        Nothing was accepted in the last half of the updates, or the step size is a law of time.
+    """
+    if callable(kernel.step_size) or kernel.step_size.ndim:
+        raise InputError(
+            "adapt needs one number as step_size to start from: HMC(action, 0.1, 10); got "
+            f"{kernel.step_size}"
+        )
+    length = float(kernel.step_size) * int(kernel.num_steps)
+    dtype = kernel.step_size.dtype
+
+    def with_steps(step_size: float) -> HMC:
+        count = min(max(1, math.ceil(length / step_size - 1e-9)), 1000)
+        new = jnp.asarray(min(step_size, length), dtype), jnp.asarray(count, jnp.int32)
+        return eqx.tree_at(lambda k: (k.step_size, k.num_steps), kernel, new)
+
+    averaging, rates, running = DualAveraging(target), [], kernel
+    state = averaging.init(kernel.step_size)
+    for i in range(steps):
+        samples = simulate(running, x, steps=1, key=jax.random.fold_in(key, i))
+        x = samples.x
+        rates.append(float(samples.record["info.acceptance"].mean()))
+        state, step_size = averaging.update(state, scalar(rates[-1]))
+        running = with_steps(float(step_size))
+    if not any(rates[steps // 2 :]):
+        raise InputError(
+            f"no trajectory was accepted, the last with step_size {float(running.step_size):.3g}: "
+            f"start from a smaller one than {float(kernel.step_size):.3g}, or from thermal chains"
+        )
+    count = with_steps(float(averaging.final(state))).num_steps
+    return with_steps(length / int(count)), x
 
 
 def tune_epsilon(

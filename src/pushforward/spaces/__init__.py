@@ -14,3 +14,8 @@ from .groups import wrap as wrap
 from .lattice import Lattice as Lattice
 from .lattice import LinkSpace as LinkSpace
 from .lattice import SiteSpace as SiteSpace
+from .power import Power as Power
+from .unitary import SU2 as SU2
+from .unitary import SUN as SUN
+from .unitary import AbstractMatrixGroup as AbstractMatrixGroup
+from .unitary import gell_mann as gell_mann
