@@ -62,6 +62,42 @@ BIBTEX: dict[str, str] = {
   journal = {arXiv:2505.18825},
   year = {2025},
 }""",
+    "swendsen1986": """\
+@article{swendsen1986,
+  title = {Replica {Monte Carlo} Simulation of Spin-Glasses},
+  author = {Swendsen, Robert H. and Wang, Jian-Sheng},
+  journal = {Physical Review Letters},
+  volume = {57},
+  pages = {2607--2609},
+  year = {1986},
+}""",
+    "trex2024": """\
+@article{trex2024,
+  title = {Practical applications of machine-learned flows on gauge fields},
+  author = {Abbott, Ryan and Albergo, Michael S. and Boyda, Denis and Hackett, Daniel C. and
+    Kanwar, Gurtej and Romero-L{\\'o}pez, Fernando and Shanahan, Phiala E. and Urban, Julian M.},
+  journal = {arXiv:2404.11674},
+  year = {2024},
+}""",
+    "residual2023": """\
+@article{residual2023,
+  title = {Normalizing flows for lattice gauge theory in arbitrary space-time dimension},
+  author = {Abbott, Ryan and Albergo, Michael S. and Botev, Aleksandar and Boyda, Denis and
+    Cranmer, Kyle and Hackett, Daniel C. and Kanwar, Gurtej and Matthews, Alexander G. D. G. and
+    Racani{\\`e}re, S{\\'e}bastien and Razavi, Ali and Rezende, Danilo J. and
+    Romero-L{\\'o}pez, Fernando and Shanahan, Phiala E. and Urban, Julian M.},
+  journal = {arXiv:2305.02402},
+  year = {2023},
+}""",
+    "ballard2009": """\
+@article{ballard2009,
+  title = {Replica exchange with nonequilibrium switches},
+  author = {Ballard, Andrew J. and Jarzynski, Christopher},
+  journal = {Proceedings of the National Academy of Sciences},
+  volume = {106},
+  pages = {12224--12229},
+  year = {2009},
+}""",
     "neal2001": """\
 @article{neal2001,
   title = {Annealed importance sampling},

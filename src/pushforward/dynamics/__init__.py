@@ -22,9 +22,6 @@ from .flow_map import InverseFlowMap as InverseFlowMap
 from .flow_map import RefuseFolds as RefuseFolds
 from .flow_map import SignedWeights as SignedWeights
 from .follmer import PointForecast as PointForecast
-from .follmer_steps import AbstractPointStepper as AbstractPointStepper
-from .follmer_steps import PointEuler as PointEuler
-from .follmer_steps import PointHeun as PointHeun
 from .jump import Jump as Jump
 from .jump_methods import AbstractJumpMethod as AbstractJumpMethod
 from .jump_methods import ContinuousTimeLeap as ContinuousTimeLeap

@@ -1,11 +1,15 @@
 """Maps with a log-determinant: bijections, couplings, gauge layers, multiscale flows."""
 
 from .base import AbstractBijection as AbstractBijection
+from .bijections import Chain as Chain
+from .bijections import Inverse as Inverse
 from .exact_maps import GaussianFlowMap as GaussianFlowMap
 from .exact_maps import ProductFlowMap as ProductFlowMap
 from .exact_maps import QuantileFlowMap as QuantileFlowMap
 from .flowjax import FromFlowjax as FromFlowjax
 from .flowjax import spline_couplings as spline_couplings
+from .gauge_layers import ResidualLayer as ResidualLayer
+from .gauge_layers import residual_flow as residual_flow
 from .inverse import AbstractInverse as AbstractInverse
 from .inverse import FixedPoint as FixedPoint
 from .inverse import Newton as Newton

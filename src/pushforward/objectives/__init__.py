@@ -1,6 +1,8 @@
 """Which defect is squared: objectives of one sample; `fit` averages them over the batch."""
 
 from .base import AbstractObjective as AbstractObjective
+from .bridge_kl import BridgeInfo as BridgeInfo
+from .bridge_kl import BridgeKL as BridgeKL
 from .continuity import Continuity as Continuity
 from .continuity import ContinuityVariance as ContinuityVariance
 from .continuity import Exact as Exact

@@ -63,6 +63,34 @@ class Lattice(eqx.Module):
             raise InputError(f"extent {extent} along {mu} is odd; a checkerboard needs even ones")
         return self.coordinates.sum(0) % 2
 
+    def direction_parity(self, mu: int, parity: int) -> np.ndarray:
+        """Return the links (x, μ) with Σx of the given parity, (d, *L): one a plaquette at most."""
+        if not 0 <= mu < self.ndim or parity not in (0, 1):
+            raise InputError(
+                f"got direction {mu} and parity {parity}, expected a direction below {self.ndim} "
+                "and a parity 0 or 1"
+            )
+        mask = np.zeros((self.ndim, *self.shape), bool)
+        mask[mu] = self.parity == parity
+        return mask
+
+    def check_mask(self, mask: np.ndarray) -> None:
+        """Raise `InputError` if a plaquette holds two active links: not all staples are frozen."""
+        if np.shape(mask) != (self.ndim, *self.shape):
+            raise InputError(
+                f"the mask has shape {np.shape(mask)}, expected links {(self.ndim, *self.shape)}"
+            )
+        active = np.asarray(mask).astype(int)
+        for mu, nu in self.planes:
+            sides = active[mu] + np.roll(active[nu], -1, mu) + np.roll(active[mu], -1, nu)
+            count = sides + active[nu]
+            if (count > 1).any():
+                site = tuple(int(k) for k in np.argwhere(count > 1)[0])
+                raise InputError(
+                    f"the plaquette {(mu, nu)} at {site} holds {count.max()} active links, "
+                    "expected one at most: lattice.direction_parity(mu, parity)"
+                )
+
     def shift(self, field: Array, mu: int, steps: int = 1) -> Array:
         """Return f(x + steps·μ) at x; the sites are the last d axes."""
         return jnp.roll(field, -steps, mu - self.ndim)

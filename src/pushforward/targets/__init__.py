@@ -58,6 +58,7 @@ from .numpyro_model import from_numpyro as from_numpyro
 from .phi4 import FreeField as FreeField
 from .phi4 import Phi4 as Phi4
 from .phi4 import lattice_laplacian as lattice_laplacian
+from .toys import asymmetric_mixture as asymmetric_mixture
 from .transformed import Transformed as Transformed
 from .uniform import ProductMeasure as ProductMeasure
 from .uniform import Uniform as Uniform

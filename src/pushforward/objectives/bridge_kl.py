@@ -1,0 +1,69 @@
+r"""Training a bridge on its work: ⟨W⟩ − ΔF ≥ 0, with equality for the exact transport.
+
+E_a W_f = ΔF + KL(p_a ∥ bridge back from p_b), so the mean work of a bridge is a loss whose gradient
+needs no normalisation. Both directions together are the mean work D of a swap: the symmetric KL,
+which also punishes what the forward direction never visits.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._typing import Count, PRNGKey, Scalar, X
+from ..mcmc import AbstractBridge
+from ..targets import Ladder
+from .base import AbstractObjective
+
+
+class BridgeInfo(eqx.Module):
+    """Mean works of both directions, and how many were not finite (these have no gradient)."""
+
+    forward: Scalar
+    backward: Scalar
+    not_converged: Count
+
+
+class BridgeKL(AbstractObjective):
+    r"""The mean over pairs of W_f(x_r) + W_b(x_{r+1}), or of W_f(x_r) alone.
+
+    The model is the bridge stacked over the pairs; a sample is the whole ladder, drawn from running
+    replicas (`sources.Chain`) or from `Arrays` of them. All pairs train at once.
+
+    Parameters
+    ----------
+    ladder
+        The rungs, never trained.
+    symmetric
+        Whether the way back counts: one inverse a sample more.
+
+    References
+    ----------
+    Abbott et al. 2024 (arXiv 2404.11674).
+    """
+
+    ladder: Ladder
+    symmetric: bool = eqx.field(static=True, default=True)
+
+    def __call__(self, model: AbstractBridge, sample: X, *, key: PRNGKey):
+        """Return (loss, works)."""
+        rungs, num = self.ladder.rungs, self.ladder.num
+        energy = self.ladder.terms(sample)
+        low, high = (_rows((rungs, sample, energy), part) for part in (slice(-1), slice(1, None)))
+
+        def works(bridge, below, above, pair):
+            keys = [jax.random.fold_in(key, 2 * pair + k) for k in range(2)]
+            (lower, x, terms), (upper, y, terms_y) = below, above
+            up = bridge.forward(lower, upper, x, terms, key=keys[0]).work
+            if not self.symmetric:
+                return up, jnp.zeros_like(up)
+            return up, bridge.backward(lower, upper, y, terms_y, key=keys[1]).work
+
+        both = jnp.stack(eqx.filter_vmap(works)(model, low, high, jnp.arange(num - 1)))
+        finite = jnp.isfinite(both)
+        up, down = jnp.mean(jnp.where(finite, both, 0), axis=1)
+        lost = jnp.sum(~finite).astype(jnp.int32)
+        return up + down, BridgeInfo(up, down, lost)
+
+
+def _rows(tree, rows: slice):
+    return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, tree)
