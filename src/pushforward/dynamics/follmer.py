@@ -2,7 +2,11 @@ r"""A forecast: the SDE that starts exactly at the present state and ends in the
 
 `PointForecast` marches from (t = 0, x0) to t = 1; the drift b was learned by regression along the
 path (or is exact), the noise ε is chosen afterwards. Members of an ensemble are particles that
-start from one x0 and differ by their keys.
+start from one x0 and differ by their keys. Two steps are special:
+
+- the first, t = 0, takes ε = ½σ² whatever ε is: the law it leaves is right to O(h), the score,
+  which does not exist at a point, is not asked for, and the point spreads at once;
+- the last, to t = 1 where the score is not finite, is an Euler step. Its noise is part of the law.
 """
 
 import warnings
@@ -15,10 +19,10 @@ import jax.numpy as jnp
 
 from .._errors import InputError
 from .._tree import concrete
-from .._typing import Context, Count, Flag, PRNGKey, Time, X
+from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, V, X
 from ..paths import AbstractPointEpsilon, AbstractPointMass, FollmerEpsilon
 from .base import AbstractTransition, State, no_weight
-from .follmer_steps import AbstractPointStepper, PointEuler, PointField
+from .sde import AbstractSDEStep, EulerMaruyama
 
 
 class Departure(eqx.Module):
@@ -51,8 +55,9 @@ class PointForecast(AbstractTransition):
         `FollmerEpsilon()` (default; uniform times, 50 steps and more), `MatchedEpsilon()`,
         `ScaledEpsilon(factor, of)`: any, after training. A scan over the factor is
         `stacked=lambda k: k.epsilon.factor`, one compilation.
-    stepper
-        `PointEuler()`; `PointHeun()` for few steps.
+    solver
+        `EulerMaruyama()`: one evaluation of b a step, for 50 steps and more. `StochasticHeun()`:
+        two a step, for few steps, with `MatchedEpsilon()` on the grid 1 − (1 − u)^1.5.
 
     References
     ----------
@@ -63,7 +68,7 @@ class PointForecast(AbstractTransition):
     drift: Callable
     path: AbstractPointMass
     epsilon: AbstractPointEpsilon = FollmerEpsilon()
-    stepper: AbstractPointStepper = PointEuler()
+    solver: AbstractSDEStep = EulerMaruyama()
 
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
@@ -72,16 +77,33 @@ class PointForecast(AbstractTransition):
         return State(x, no_weight(x), context, memory=Departure(x, jnp.asarray(t) == 0))
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Take one step; the one that begins at t = 0 has ε = ½σ²."""
-        memory = state.memory
-        field = PointField(
-            self.drift, self.path, self.epsilon, memory.x0, state.context, jnp.asarray(t) == 0
-        )
+        """Take one step; the one that begins at t = 0 has ε = ½σ², the one to t = 1 is Euler's."""
         z = jax.random.normal(key, state.x.shape, state.x.dtype)
-        x, evaluations = self.stepper(field, t, t_next, state.x, z)
-        backwards = jnp.asarray(t_next <= t)
-        info = ForecastInfo(evaluations, ~memory.sound | backwards)
-        return State(x, state.log_weight, state.context, memory=memory), info
+        x = self.move(state.memory.x0, t, t_next, state.x, z, state.context)
+        num = jnp.where(t_next >= 1, 1, self.solver.evaluations).astype(jnp.int32)
+        info = ForecastInfo(num, ~state.memory.sound | jnp.asarray(t_next <= t))
+        return State(x, state.log_weight, state.context, memory=state.memory), info
+
+    def move(self, x0: X, t: Time, t_next: Time, x: X, z: X, context: Context = None) -> X:
+        """Return the point at t_next from x at t and the unit noise z: a step without its key."""
+        first = jnp.asarray(t == 0)
+
+        def drift(s: Time, y: X) -> V:
+            b, path = self.drift(s, y, x0, context=context), self.path
+            more = self.epsilon.value(path, s) - 0.5 * path.variance(s)
+            plain = first | (more == 0)  # no score where none is needed, or none exists
+            return jax.lax.cond(plain, lambda: b, lambda: b + more * path.score(s, y, x0, b))
+
+        def epsilon(s: Time) -> Scalar:
+            matched, chosen = 0.5 * self.path.variance(s), self.epsilon
+            return jax.lax.cond(first, lambda: matched, lambda: chosen.value(self.path, s))
+
+        def by(solver: AbstractSDEStep) -> X:
+            return solver(drift, epsilon, t, t_next, x, z)
+
+        if isinstance(self.solver, EulerMaruyama):
+            return by(self.solver)
+        return jax.lax.cond(t_next >= 1, lambda: by(EulerMaruyama()), lambda: by(self.solver))
 
     def reversed(self) -> "PointForecast":
         """Refuse: the past is not forecast from the future."""

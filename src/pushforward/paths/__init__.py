@@ -28,6 +28,7 @@ from .epsilon import ScoreSDE as ScoreSDE
 from .epsilon import SinSquaredEpsilon as SinSquaredEpsilon
 from .epsilon import ZeroEpsilon as ZeroEpsilon
 from .exact_drift import ExactDrift as ExactDrift
+from .exact_velocity import ExactVelocity as ExactVelocity
 from .interpolants import AbstractInterpolant as AbstractInterpolant
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
