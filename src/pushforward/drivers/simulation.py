@@ -254,8 +254,11 @@ def _start(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
     rows, draws = Ring.like(row, capacity_for(row, limit=1024)), None
     if step.keep is not None:
         kept = step.kept(state)
-        draws = Ring.like(kept, capacity_for(kept, limit=1024))
-        draws = draws if step.times is None else draws.put(zero, kept, one)
+        capacity = capacity_for(kept, limit=1024)
+        if step.times is None:
+            draws = Ring.like(kept, capacity)
+        else:
+            draws = Ring.like(kept, min(capacity, step.times.shape[0])).put(zero, kept, one)
     if step.times is not None:  # the start is the first row
         rows = Ring.like(row, min(capacity_for(row), step.times.shape[0])).put(zero, row, one)
     return SimCarry(zero, state, Moments.like(large), rows, draws, ~one)

@@ -41,6 +41,25 @@ class Entry(NamedTuple):
 
 
 REGISTRY: dict[str, Entry] = {
+    "flowmap-gaussian": Entry(
+        "flowmap_gaussian",
+        "Flow maps of one to eight steps between Gaussians, against the exact map",
+        tags=("flow maps", "generation"),
+        time="smoke 30 s, laptop 3 min",
+    ),
+    "adaptive-doublewell": Entry(
+        "adaptive_doublewell",
+        "Chains feed a map, the map feeds the chains: a wrong start repaired",
+        tags=("adaptive", "sampling"),
+        needs=("flowjax",),
+        time="smoke 30 s, laptop 5 min",
+    ),
+    "gauge-u1-2d": Entry(
+        "gauge_u1_2d",
+        "U(1) gauge theory in two dimensions by HMC against its exact sums",
+        tags=("lattice", "sampling"),
+        time="smoke 15 s, laptop 10 min",
+    ),
     "nets-gmm40": Entry(
         "nets_gmm40",
         "A neural sampler for an energy with forty modes, with exact weights",

@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
+from jaxtyping import ArrayLike
 
 from .._errors import InputError
 from .._tree import concrete, scalar
@@ -46,12 +47,14 @@ class GaussianFlowMap(AbstractFlowMap):
 
     tied: ClassVar[bool] = True
     path: AbstractAffine
-    mean: Float[Array, "..."] = eqx.field(converter=scalar)
-    scale: Float[Array, "..."] = eqx.field(converter=scalar)
-    both_ways: bool = eqx.field(static=True, default=True)
+    mean: Float[Array, "..."]
+    scale: Float[Array, "..."]
+    both_ways: bool = eqx.field(static=True)
 
-    def __check_init__(self):
+    def __init__(self, path: AbstractAffine, mean: ArrayLike, scale: ArrayLike):
+        self.path, self.mean, self.scale = path, scalar(mean), scalar(scale)
         _check_positive(self.scale)
+        self.both_ways = True
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
         """Return X_{s,t}(x), exactly x at s = t."""
@@ -99,7 +102,9 @@ class QuantileFlowMap(AbstractFlowMap):
     scales: Float[Array, " k"]
     both_ways: bool = eqx.field(static=True)
 
-    def __init__(self, path: AbstractAffine, weights, means, scales):
+    def __init__(
+        self, path: AbstractAffine, weights: ArrayLike, means: ArrayLike, scales: ArrayLike
+    ):
         weights, means = scalar(weights), scalar(means)
         if weights.ndim != 1 or weights.shape != means.shape:
             raise InputError(
@@ -183,7 +188,10 @@ class ProductFlowMap(AbstractFlowMap):
 
     tied: ClassVar[bool] = True
     maps: AbstractFlowMap
-    both_ways: bool = eqx.field(static=True, default=True)
+    both_ways: bool = eqx.field(static=True)
+
+    def __init__(self, maps: AbstractFlowMap):
+        self.maps, self.both_ways = maps, maps.both_ways
 
     @classmethod
     def of(cls, each: Sequence[AbstractFlowMap]) -> "ProductFlowMap":
@@ -196,7 +204,7 @@ class ProductFlowMap(AbstractFlowMap):
                 f"cannot stack these maps ({kinds}): one class and one shape of each parameter are "
                 "needed; give a component the weight 1e-300 to leave it out"
             ) from error
-        return cls(maps=stacked)
+        return cls(stacked)
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
         """Return X_{s,t}(x) for x of shape (d,)."""

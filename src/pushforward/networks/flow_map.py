@@ -72,7 +72,10 @@ class FlowMap(AbstractFlowMap):
 
     tied: ClassVar[bool] = False
     net: Callable
-    both_ways: bool = eqx.field(static=True, default=False)
+    both_ways: bool = eqx.field(static=True)
+
+    def __init__(self, net: Callable, both_ways: bool = False):
+        self.net, self.both_ways = net, both_ways
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
         """Return x + (t − s) N_{s,t}(x)."""
