@@ -37,6 +37,7 @@ from .forecasts import biased_crps as biased_crps
 from .forecasts import counts_kl as counts_kl
 from .forecasts import fair_crps as fair_crps
 from .forecasts import fair_energy_score as fair_energy_score
+from .forecasts import sector_masses as sector_masses
 from .gauge import mean_plaquette as mean_plaquette
 from .gauge import topological_charge as topological_charge
 from .jackknife import Resampled as Resampled

@@ -54,6 +54,12 @@ REGISTRY: dict[str, Entry] = {
         needs=("flowjax",),
         time="smoke 30 s, laptop 5 min",
     ),
+    "forecast-jump": Entry(
+        "forecast_jump",
+        "Ensemble forecasts of a diffusion that jumps, against its exact law",
+        tags=("forecasting",),
+        time="smoke 30 s, laptop 5 min",
+    ),
     "gauge-u1-2d": Entry(
         "gauge_u1_2d",
         "U(1) gauge theory in two dimensions by HMC against its exact sums",

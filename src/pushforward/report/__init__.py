@@ -6,6 +6,10 @@ it), `LiveReport` keeps that page up to date while the run goes on, and the draw
 turn arrays into figures fit for a paper. matplotlib is imported when something is drawn.
 """
 
+from .chains import against_exact as against_exact
+from .chains import autocorrelation_functions as autocorrelation_functions
+from .chains import chain_histories as chain_histories
+from .chains import charge_histogram as charge_histogram
 from .clouds import density_with_samples as density_with_samples
 from .clouds import particles_at_times as particles_at_times
 from .figures import along_time as along_time

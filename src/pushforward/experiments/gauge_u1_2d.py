@@ -1,0 +1,139 @@
+r"""U(1) gauge theory in two dimensions by HMC, against the exact sum over representations.
+
+S = −β Σ_P cos θ_P on an L x L torus. The plaquette is easy at every β; the topological charge
+Q = (1/2π) Σ wrap(θ_P) freezes as β grows, for it can only change where a plaquette passes π. All β
+run as one stacked kernel. A charge that hardly moves gets a sentence and no error bar.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+import pushforward as pf
+
+from ._config import Config as Base
+from ._expected import Estimate, Exact, Expected, within
+
+
+class Config(Base):
+    """The keys of the experiment."""
+
+    side: int = Field(default=16, ge=2, le=512, description="extent L of the lattice")
+    beta: tuple[float, ...] = Field(
+        default=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), min_length=1, description="couplings β"
+    )
+    chains: int = Field(default=64, ge=4, le=2**14, description="chains of each β")
+    steps: int = Field(default=3000, ge=50, le=10**7, description="trajectories of each chain")
+    warm_up: int = Field(default=200, ge=0, le=10**7, description="trajectories before measuring")
+    step_size: float = Field(default=0.1, gt=0, le=1, description="step of the leapfrog")
+    leapfrog: int = Field(default=10, ge=1, le=1000, description="leapfrog steps a trajectory")
+
+
+_BETAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"side": 8, "beta": (2.0,), "steps": 500, "warm_up": 100},
+    "laptop": {},
+    "paper": {"beta": (*_BETAS, 8.0, 12.0, 16.0), "steps": 20000, "warm_up": 1000},
+}
+
+_EXACT = Exact("sum over representations")
+_PLAQUETTE = {1: 0.446389965897, 2: 0.697774657964, 3: 0.809985293957, 4: 0.863522611025}
+_CHARGE = {1: 10.4028764429, 2: 4.9571956808, 3: 2.8315647198}
+_FULL = ("laptop", "paper")
+EXPECTED = (
+    Expected("plaquette (β = 2, L = 8)", 0.697774658011, within(4), _EXACT, presets=("smoke",)),
+    Expected("<Q²> (β = 2, L = 8)", 1.2392989107, within(4), _EXACT, presets=("smoke",)),
+    *(
+        Expected(f"plaquette (β = {b}, L = 16)", v, within(4), _EXACT, presets=_FULL)
+        for b, v in _PLAQUETTE.items()
+    ),
+    *(
+        Expected(f"<Q²> (β = {b}, L = 16)", v, within(4), _EXACT, presets=_FULL)
+        for b, v in _CHARGE.items()
+    ),
+)
+REFERENCES = ("duane1987", "wolff2004")
+
+
+def action(config: Config) -> Any:
+    """Return the action, β a leaf with one entry a member."""
+    import equinox as eqx
+    import jax.numpy as jnp
+
+    spaces = pf.spaces
+    one = pf.targets.WilsonAction(1.0, spaces.Lattice((config.side, config.side)), spaces.U1())
+    return eqx.tree_at(lambda s: s.beta, one, jnp.asarray(config.beta, one.beta.dtype))
+
+
+def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
+    """Run all couplings at once and read their series."""
+    import equinox as eqx
+
+    energy = action(config)
+    samples = pf.simulate(
+        pf.mcmc.HMC(energy, config.step_size, config.leapfrog),
+        config.chains,
+        steps=config.steps,
+        warm_up=config.warm_up,
+        initial=pf.targets.Haar(energy.space),
+        stacked=lambda kernel: kernel.path.beta,
+        observe=eqx.Partial(_observe, energy.space),
+        folder=folder.stage("hmc"),
+        key=key,
+    )
+    results, frozen = _read(config, samples.record)
+    summary = folder.summary()
+    if frozen:
+        summary["headline"] = f"frozen, do not trust: {', '.join(frozen)}"
+        summary["warnings"] = list(frozen.values())
+    folder.write_summary(summary)
+    return results
+
+
+def figures(folder: Any) -> dict[str, Any]:
+    """Return histories, histogram, autocorrelation and the comparison, from the disk."""
+    from ._gauge_figures import draw
+
+    return draw(folder)
+
+
+def series_of(record: Any, k: int) -> dict[str, np.ndarray]:
+    """Return the series of member k as (chains, draws)."""
+    return {name: np.asarray(record[name])[:, k].T for name in ("plaquette", "charge")}
+
+
+def label(beta: float) -> str:
+    """Return β = 2."""
+    return f"β = {beta:g}"
+
+
+def _read(config: Config, record: Any) -> tuple[dict[str, Estimate], dict[str, str]]:
+    results: dict[str, Estimate] = {}
+    frozen: dict[str, str] = {}
+    for k, beta in enumerate(config.beta):
+        series, at = series_of(record, k), f"({label(beta)}, L = {config.side})"
+        charge = series["charge"]
+        events = pf.estimators.count_events(charge)
+        for name, value in (("plaquette", series["plaquette"]), ("<Q²>", charge**2)):
+            try:
+                found = pf.estimators.gamma_method(value, name=f"{name} {at}")
+            except (pf.errors.ChainTooShort, pf.errors.FrozenObservable) as error:
+                frozen[f"{name} {at}"] = f"frozen, do not trust: {error}"
+                continue
+            results[f"{name} {at}"] = Estimate(found.mean, found.error)
+            tau = Estimate(found.tau_int, found.tau_int_error)
+            results[f"tau of {name} {at}"] = tau
+        results[f"tunnelling a trajectory {at}"] = Estimate(events.changes / events.trajectories)
+        results[f"acceptance {at}"] = Estimate(record["info.acceptance"][:, k].mean())
+        delta = max(float(record["info.delta_energy"][:, k].mean()), 0.0)
+        results[f"erfc(√<ΔH>/2) {at}"] = Estimate(math.erfc(math.sqrt(delta) / 2))
+    return results, frozen
+
+
+def _observe(space: Any, links: Any) -> dict[str, Any]:
+    return {
+        "plaquette": pf.estimators.mean_plaquette(space, links),
+        "charge": pf.estimators.topological_charge(space, links),
+    }
