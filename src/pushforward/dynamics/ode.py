@@ -2,8 +2,8 @@ r"""Ordinary differential equations as kernels: dx/dt = f(t, x), by any Diffrax 
 
 The probability flow of an interpolant is f = E[İ|x], the velocity of a `Predictor`
 (`probability_flow`). With the density along (`density_flow`) the state is (x, log p) and
-d log p/dt = −div v: started from the base's log density it samples with densities, started at the
-data with zero and marched to t = 0 it gives log p(x1) = log p0(x0) + ℓ.
+d log p/dt = −div v: started from the base's log density it samples with densities; started at the
+data with ℓ = 0 and marched to t = 0 it gives log p(x1) = log p0(x0) − ℓ.
 """
 
 from collections.abc import Callable

@@ -90,6 +90,6 @@ def log_likelihood(
         key=jax.random.key(0),  # nothing is drawn
     )
     base = Normal(x1.shape[1:], scale=predictor.path.base_scale)
-    value = jax.vmap(base.log_prob)(found.x.x) + found.x.log_density
+    value = jax.vmap(base.log_prob)(found.x.x) - found.x.log_density
     evaluations = found.record["info.evaluations"].sum() / x1.shape[0]
     return LogLikelihood(value, None, found.x.x, float(evaluations))
