@@ -11,6 +11,7 @@
 
 import functools
 import inspect
+import math
 
 import equinox as eqx
 import jax
@@ -36,11 +37,12 @@ from pushforward.dynamics import (
     compose,
     march,
 )
-from pushforward.mcmc import HMC, Leapfrog, Omelyan2, Refreshed
+from pushforward.mcmc import HMC, IndependenceMetropolis, Leapfrog, Omelyan2, Refreshed
 from pushforward.paths import Annealing, ExponentialWarp, MixturePath, uniform_times
 from pushforward.spaces import AbstractManifold, Euclidean
 from pushforward.targets import (
     AbstractAugmented,
+    AbstractDistribution,
     AbstractEnergy,
     AbstractLocalEnergy,
     DoubleWell,
@@ -130,6 +132,24 @@ def drift():
     return Drift(scalar(0.6))
 
 
+class Jumps(AbstractDistribution):
+    """A normal law on the space of a path, as proposal."""
+
+    scale: jax.Array
+    space: AbstractManifold
+
+    def __call__(self, x):
+        z = x / self.scale
+        return 0.5 * jnp.sum(z * z) + 2 * jnp.log(self.scale) + math.log(2 * math.pi)
+
+    def sample(self, *, key):
+        return self.scale * jax.random.normal(key, (2,), self.scale.dtype)
+
+
+def jumps(path):
+    return Jumps(scalar(1.5), path.space)
+
+
 KERNELS = {
     "Langevin, AIS": lambda path: Langevin(path, epsilon=0.3),
     "Langevin, drift": lambda path: Langevin(path, drift(), 0.3),
@@ -157,6 +177,10 @@ KERNELS = {
     "MALA and map": lambda path: compose(HMC(path, 0.4), Transport(path, drift())),
     "Langevin and HMC": lambda path: compose(Langevin(path, drift(), 0.3), HMC(path, 0.4)),
     "two HMC": lambda path: compose(HMC(path, 0.4), HMC(path.target, 0.2, 2, Omelyan2())),
+    "independence": lambda path: IndependenceMetropolis(path, jumps(path)),
+    "HMC and jump": lambda path: compose(
+        HMC(path, 0.4, 3), IndependenceMetropolis(path, jumps(path))
+    ),
 }
 DETERMINISTIC = [name for name in KERNELS if name.startswith(("Transport", "inverse"))]
 T, T_NEXT = scalar(0.3), scalar(0.4)
@@ -217,6 +241,7 @@ def test_a_step_keeps_shapes_and_dtypes(name):
 def test_state_after_a_step(name):
     kernel = kernel_of(name)
     for seed, (t, t_next) in enumerate([(T, T_NEXT), (T_NEXT, T)]):
+        t = t_next if kernel.stationary else t  # it acts at the present time
         start, end, _ = moved(kernel, X, t, t_next, jax.random.key(seed))
         now = jnp.maximum(t, t_next) if kernel.stationary and "two" not in name else t_next
         if name == "Refreshed":  # its energy ends with the step, and it hands on none
@@ -266,6 +291,8 @@ COSTS = {  # evaluations of U in one step; a gradient is one too
     "map and MALA": 2 + (1 + 1),
     "MALA and map": (1 + 1) + 5,
     "Langevin and HMC": (1 + 1) + (1 + 1),
+    "independence": 1,
+    "HMC and jump": (1 + 3) + 1,
 }
 
 

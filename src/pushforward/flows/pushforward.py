@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._errors import InputError
 from .._typing import PRNGKey, Scalar, X
-from ..spaces import AbstractManifold
+from ..spaces import AbstractSpace
 from ..targets import AbstractDistribution, energy_terms
 from .base import AbstractBijection
 
@@ -43,23 +43,20 @@ class Pushforward(AbstractFlow):
 
     base: AbstractDistribution
     bijection: AbstractBijection
+    space: AbstractSpace
 
-    def __check_init__(self):
-        if not isinstance(self.base, AbstractDistribution):
+    def __init__(self, base: AbstractDistribution, bijection: AbstractBijection):
+        if not isinstance(base, AbstractDistribution):
             raise InputError(
-                f"base is {type(self.base).__name__}, expected an AbstractDistribution: "
+                f"base is {type(base).__name__}, expected an AbstractDistribution: "
                 "Pushforward(Normal(shape), bijection)"
             )
-        if not isinstance(self.bijection, AbstractBijection):
+        if not isinstance(bijection, AbstractBijection):
             raise InputError(
-                f"bijection is {type(self.bijection).__name__}, expected an AbstractBijection: "
+                f"bijection is {type(bijection).__name__}, expected an AbstractBijection: "
                 "FromFlowjax(flow.bijection) for one of flowjax"
             )
-
-    @property
-    def space(self) -> AbstractManifold:
-        """Where the samples live."""
-        return self.base.space
+        self.base, self.bijection, self.space = base, bijection, base.space
 
     def sample_with_log_prob(self, *, key: PRNGKey) -> tuple[X, Scalar]:
         """Draw z and return (f(z), log r(z) − log|det ∂f|)."""
