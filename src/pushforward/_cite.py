@@ -47,6 +47,24 @@ BIBTEX: dict[str, str] = {
   journal = {arXiv:2401.08740},
   year = {2024},
 }""",
+    "follmer2024": """\
+@inproceedings{follmer2024,
+  title = {Probabilistic Forecasting with Stochastic Interpolants and {F\\"ollmer} Processes},
+  author = {Chen, Yifan and Goldstein, Mark and Hua, Mengjian and Albergo, Michael S. and
+    Boffi, Nicholas M. and Vanden-Eijnden, Eric},
+  booktitle = {International Conference on Machine Learning},
+  note = {arXiv:2403.13724},
+  year = {2024},
+}""",
+    "ferro2014": """\
+@article{ferro2014,
+  title = {Fair scores for ensemble forecasts},
+  author = {Ferro, Christopher A. T.},
+  journal = {Quarterly Journal of the Royal Meteorological Society},
+  volume = {140},
+  pages = {1917--1923},
+  year = {2014},
+}""",
     "flowmaps2024": """\
 @article{flowmaps2024,
   title = {Flow map matching with stochastic interpolants: A mathematical framework for

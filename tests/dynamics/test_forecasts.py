@@ -25,7 +25,7 @@ from pushforward.dynamics import (
     march,
 )
 from pushforward.dynamics.systems import JumpDiffusion, OrnsteinUhlenbeck
-from pushforward.estimators import angle_counts, counts_kl, fair_crps
+from pushforward.estimators import counts_kl, fair_crps, sector_counts, sector_masses
 from pushforward.networks import PointMLP
 from pushforward.paths import (
     ExactDrift,
@@ -149,26 +149,15 @@ def test_the_driver_follows_the_recursion():
 JUMP = JumpConditional()
 
 
-def sector_masses(law, bins=64, fine=16, radius=9.0):
-    """Return the exact mass of every sector, by quadrature in polar coordinates."""
-    angle = (np.arange(bins * fine) + 0.5) * (2 * np.pi / (bins * fine))
-    nodes, weights = np.polynomial.legendre.leggauss(300)
-    r = 0.5 * radius * (nodes + 1)
-    points = r[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[None]
-    density = np.exp(-np.asarray(jax.jit(jax.vmap(law))(jnp.asarray(points.reshape(-1, 2)))))
-    area = (0.5 * radius * weights * r)[:, None] * (2 * np.pi / (bins * fine))
-    return (density.reshape(len(r), -1) * area).sum(0).reshape(bins, fine).sum(1)
-
-
 @functools.cache
 def masses():
-    exact = sector_masses(JUMP(JUMP.centre))
+    exact = sector_masses(JUMP(JUMP.centre).log_prob, radius=9.0)
     assert abs(exact.sum() - 1) < 1e-10
     return exact
 
 
 def angle_kl(x):
-    return counts_kl(masses() * len(x), angle_counts(x))
+    return counts_kl(masses() * len(x), sector_counts(x))
 
 
 def jump_kl(epsilon, solver, times, num=20_000):

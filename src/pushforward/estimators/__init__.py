@@ -32,11 +32,12 @@ from .exchange import jarzynski as jarzynski
 from .exchange import swap_rates as swap_rates
 from .folds import signed_log_z as signed_log_z
 from .folds import signed_mean as signed_mean
-from .forecasts import angle_counts as angle_counts
 from .forecasts import biased_crps as biased_crps
 from .forecasts import counts_kl as counts_kl
 from .forecasts import fair_crps as fair_crps
 from .forecasts import fair_energy_score as fair_energy_score
+from .forecasts import sector as sector
+from .forecasts import sector_counts as sector_counts
 from .forecasts import sector_masses as sector_masses
 from .gauge import mean_plaquette as mean_plaquette
 from .gauge import topological_charge as topological_charge

@@ -6,11 +6,14 @@ without bias, so ensembles of different size may be compared (Ferro 2014). A per
 Gaussian of standard deviation s has E CRPS = s/√π. All functions see one case; vmap over cases.
 """
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
-from .._typing import Array, Float, Scalar
+from .._typing import Array, Count, Float, Scalar
 
 
 def fair_crps(members: Float[Array, "m ..."], truth: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -47,11 +50,29 @@ def fair_energy_score(members: Float[Array, "m ..."], truth: Float[Array, "..."]
     return first - jnp.sum(jnp.sqrt(square)) / (2 * m * (m - 1))
 
 
-def angle_counts(x: Float[Array, "n 2"], bins: int = 64) -> np.ndarray:
-    """Return how many points of the plane lie in each of `bins` equal sectors about the origin."""
-    points = np.asarray(x)
-    turns = np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi) % 1
-    return np.bincount((turns * bins).astype(int) % bins, minlength=bins)
+def sector(x: Float[Array, " 2"], bins: int = 64) -> Count:
+    """Return in which of `bins` equal sectors about the origin a point of the plane lies."""
+    turn = jnp.arctan2(x[1], x[0]) / (2 * np.pi) % 1
+    return jnp.floor(turn * bins).astype(jnp.int32) % bins
+
+
+def sector_counts(x: Float[Array, "n 2"], bins: int = 64) -> np.ndarray:
+    """Return how many points lie in each sector."""
+    return np.bincount(np.asarray(jax.vmap(lambda y: sector(y, bins))(x)), minlength=bins)
+
+
+def sector_masses(
+    log_density: Callable[[Float[Array, " 2"]], Scalar], radius: float, bins: int = 64
+) -> np.ndarray:
+    """Return the mass of a density of the plane in each sector, by quadrature up to `radius`."""
+    fine, (nodes, weights) = 16, np.polynomial.legendre.leggauss(300)
+    step, r = 2 * np.pi / (bins * fine), 0.5 * radius * (nodes + 1)
+    angle = (np.arange(bins * fine) + 0.5) * step
+    points = r[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], -1)[None]
+    each = jax.jit(jax.vmap(log_density))(jnp.asarray(points.reshape(-1, 2), float))
+    density = np.exp(np.asarray(each, float)).reshape(len(r), -1)
+    area = (0.5 * radius * step) * weights * r
+    return (area @ density).reshape(bins, fine).sum(1)
 
 
 def counts_kl(exact: Float[Array, " bins"], found: Float[Array, " bins"]) -> float:

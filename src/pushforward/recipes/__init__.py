@@ -6,6 +6,8 @@ from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
 from .flow_map import flow_map as flow_map
 from .flow_map import flow_map_optimiser as flow_map_optimiser
+from .forecaster import forecast_process as forecast_process
+from .forecaster import forecaster as forecaster
 from .interpolant import finite_times as finite_times
 from .interpolant import flow_process as flow_process
 from .interpolant import interpolant as interpolant
