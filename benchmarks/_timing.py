@@ -55,16 +55,15 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def show(title: str, times: dict[str, dict], ours: str, peer: str | None, goal: str) -> dict:
-    """Print one comparison and return it."""
+def show(title: str, times: dict[str, dict], ours: str, goals: dict[str, str]) -> dict:
+    """Print one comparison with the peers that have a goal, and return it."""
     print(f"\n{title}")
     for name, row in times.items():
         print(f"  {name:<44} run {row['run']:8.4f} s   compile {row['compile']:6.2f} s")
-    ratio = None
-    if peer is not None:
-        ratio = times[peer]["run"] / times[ours]["run"]
-        print(f"  {ratio:.2f}x the speed of {peer} (goal {goal})")
-    return {"title": title, "times": times, "ratio": ratio, "goal": goal}
+    ratios = {peer: times[peer]["run"] / times[ours]["run"] for peer in goals}
+    for peer, goal in goals.items():
+        print(f"  {ratios[peer]:.2f}x the speed of {peer} (goal {goal})")
+    return {"title": title, "times": times, "ratios": ratios, "goals": goals}
 
 
 def store(rows: list[dict]) -> Path:

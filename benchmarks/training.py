@@ -26,4 +26,5 @@ def run() -> dict:
     times = measure({f"{STEPS} steps of fit, one rollout of 512 x 100": fit}, repeats=5)
     (row,) = times.values()
     print(f"\n{1000 * row['run'] / STEPS:.1f} ms a step")
-    return show("NETS training", times, next(iter(times)), None, "<= 70 ms a step, compile < 15 s")
+    title = "NETS training (goal <= 70 ms a step, compile < 15 s)"
+    return show(title, times, next(iter(times)), {})

@@ -18,6 +18,7 @@ from .._tree import concrete, scalar
 from .._typing import Context, PRNGKey, Scalar, Time, V, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing
+from ..spaces import as_manifold
 from ..targets import energy_and_gradient, energy_difference
 from .base import AbstractProcess, State, no_weight, park
 from .rate import transport_rate
@@ -54,6 +55,7 @@ class UnderdampedLangevin(AbstractProcess):
 
     references: ClassVar[tuple[str, ...]] = ("nets",)
     start_gradients: ClassVar[int] = 1
+    start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing
     drift: Callable = Zero()
     gamma: Scalar = eqx.field(default=2.0, converter=scalar)
@@ -72,7 +74,7 @@ class UnderdampedLangevin(AbstractProcess):
     ) -> State:
         """Return the state with U, ∇U and a momentum p ~ N(0, 1)."""
         held, gradient = energy_and_gradient(self.path.at(t), x)
-        momentum = self.path.space.noise(x, key=key)
+        momentum = as_manifold(self.path.space).noise(x, key=key)
         held = held if energy is None else energy
         return State(x, no_weight(x), context, held, (momentum, gradient))
 
@@ -89,7 +91,7 @@ class UnderdampedLangevin(AbstractProcess):
 
     def conservative(self, t: Time, t_next: Time, x: X, p: V, energy: Any, gradient: V):
         """Return (x, p, U, ∇U, work, info) after B A T A B: work = H_b − H_a − log|det ∂T|."""
-        space, half = self.path.space, 0.5 * self.tau
+        space, half = as_manifold(self.path.space), 0.5 * self.tau
 
         def kick(p, gradient):
             return jax.tree.map(lambda a, g: a - half * g, p, gradient)
@@ -130,5 +132,5 @@ class UnderdampedLangevin(AbstractProcess):
     def _refresh(self, x: X, p: V, key: PRNGKey) -> V:
         keep = jnp.exp(-0.5 * self.gamma * self.tau)
         rest = jnp.sqrt(-jnp.expm1(-self.gamma * self.tau))
-        noise = self.path.space.noise(x, key=key)
+        noise = as_manifold(self.path.space).noise(x, key=key)
         return jax.tree.map(lambda a, n: keep * a + rest * n, p, noise)
