@@ -22,7 +22,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._typing import Array, Float, PRNGKey, Time
-from .mlp import NUM_TIME_FREQUENCIES, time_features, zero_last_layer
+from .mlp import time_features, zero_last_layer
 
 
 class LocallyEquivariantConv(eqx.Module):
@@ -51,6 +51,8 @@ class LocallyEquivariantConv(eqx.Module):
         Of the readout m. Good values 48, 2.
     dim
         Dimension of the lattice.
+    frequencies
+        Of the time features; 2, rates are smooth in t.
 
     References
     ----------
@@ -67,6 +69,7 @@ class LocallyEquivariantConv(eqx.Module):
     tied: bool = eqx.field(static=True)
     odd: bool = eqx.field(static=True)
     dim: int = eqx.field(static=True)
+    frequencies: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -78,9 +81,11 @@ class LocallyEquivariantConv(eqx.Module):
         width: int = 48,
         depth: int = 2,
         dim: int = 2,
+        frequencies: int = 2,
         key: PRNGKey,
     ):
-        self.kernels, self.tied, self.odd, self.dim = tuple(kernels), tied, odd, dim
+        self.kernels, self.tied, self.odd = tuple(kernels), tied, odd
+        self.dim, self.frequencies = dim, frequencies
         if len(self.kernels) < 2 or any(k < 3 or k % 2 == 0 for k in self.kernels):
             raise InputError(
                 f"kernels are {self.kernels}, expected two or more odd extents from 3 upwards: a "
@@ -88,7 +93,7 @@ class LocallyEquivariantConv(eqx.Module):
             )
         keys = [jax.random.fold_in(key, n) for n in range(5)]
         counts = [len(displacement_orbits(k, dim, tied)) for k in self.kernels]
-        num, times = len(counts) - 1, 1 + 2 * NUM_TIME_FREQUENCIES
+        num, times = len(counts) - 1, 1 + 2 * frequencies
 
         def normal(key, *shape):
             return jax.random.normal(key, shape) / np.sqrt(np.prod(shape[1:]))
@@ -109,7 +114,8 @@ class LocallyEquivariantConv(eqx.Module):
         self, t: Time, x: Float[Array, "..."], differences: Float[Array, "..."], **_
     ) -> Float[Array, "..."]:
         """Return G of every flip, of x's shape."""
-        features, times = self.hollow(t, x, differences), time_features(t)
+        features = self.hollow(t, x, differences)
+        times = time_features(t, self.frequencies)
 
         def read(z):
             return self.readout(jnp.concatenate([z, times]))
@@ -125,7 +131,8 @@ class LocallyEquivariantConv(eqx.Module):
         """Return z, one row a site (flattened): row i does not depend on x_i."""
         sums = self._sums(x)
         start = h = self.first @ sums[: self.first.shape[-1]]
-        strengths = self.clock(time_features(t)).reshape(len(self.mixers), -1, 1)
+        strengths = self.clock(time_features(t, self.frequencies))
+        strengths = strengths.reshape(len(self.mixers), -1, 1)
         for mixer, drive, strength in zip(self.mixers, self.drives, strengths, strict=True):
             near = sums[: drive.shape[-1]]
             gates = h * jnp.tanh(h)

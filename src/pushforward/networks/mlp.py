@@ -13,9 +13,9 @@ from .._typing import Array, Float, PRNGKey, Scalar, Time
 NUM_TIME_FREQUENCIES = 8
 
 
-def time_features(t: Time) -> Float[Array, " 17"]:
-    """Return t, sin(2^j π t/2), cos(2^j π t/2), j < 8."""
-    phase = t * (0.5 * jnp.pi) * 2.0 ** jnp.arange(NUM_TIME_FREQUENCIES, dtype=t.dtype)
+def time_features(t: Time, num: int = NUM_TIME_FREQUENCIES) -> Float[Array, " 1+2num"]:
+    """Return t, sin(2^j π t/2), cos(2^j π t/2), j < num."""
+    phase = t * (0.5 * jnp.pi) * 2.0 ** jnp.arange(num, dtype=t.dtype)
     return jnp.concatenate([t[None], jnp.sin(phase), jnp.cos(phase)])
 
 
@@ -113,18 +113,32 @@ class FreeEnergy(eqx.Module):
     ----------
     width, depth
         Good values 64, 3.
+    frequencies
+        Of the time features. The losses use ∂_t F, in which frequency j counts 2^j times: 2 where
+        ∂_t F is large and smooth (an extensive system), else training learns noise.
     """
 
     mlp: eqx.nn.MLP
+    frequencies: int = eqx.field(static=True)
 
-    def __init__(self, width: int = 64, depth: int = 3, *, key: PRNGKey):
-        size = 1 + 2 * NUM_TIME_FREQUENCIES
-        mlp = eqx.nn.MLP(size, "scalar", width, depth, jnp.tanh, key=key)
-        self.mlp = zero_last_layer(mlp)
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 3,
+        frequencies: int = NUM_TIME_FREQUENCIES,
+        *,
+        key: PRNGKey,
+    ):
+        mlp = eqx.nn.MLP(1 + 2 * frequencies, "scalar", width, depth, jnp.tanh, key=key)
+        self.mlp, self.frequencies = zero_last_layer(mlp), frequencies
 
     def __call__(self, t: Time) -> Scalar:
         """Return F_t."""
-        return self.mlp(time_features(t)) - self.mlp(time_features(jnp.zeros_like(t)))
+
+        def f(t: Time) -> Scalar:
+            return self.mlp(time_features(t, self.frequencies))
+
+        return f(t) - f(jnp.zeros_like(t))
 
 
 def zero_last_layer(mlp: eqx.nn.MLP) -> eqx.nn.MLP:

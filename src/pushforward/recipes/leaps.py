@@ -85,7 +85,7 @@ def leaps(
             (kernel,) * 3, channels=channels, tied=symmetric, odd=symmetric, dim=len(space.shape),
             key=jax.random.fold_in(key, 0),
         )  # fmt: skip
-    model = Sampler(network, FreeEnergy(key=jax.random.fold_in(key, 1)))
+    model = Sampler(network, FreeEnergy(frequencies=2, key=jax.random.fold_in(key, 1)))
 
     walk = eqx.Partial(jump_process, path, 2.0, ContinuousTimeLeap())
     process = eqx.Partial(jump_process, path, delta, EventDriven())

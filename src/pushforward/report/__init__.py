@@ -19,6 +19,8 @@ from .figures import marginals as marginals
 from .figures import mode_histogram as mode_histogram
 from .figures import training_curves as training_curves
 from .figures import weights_histogram as weights_histogram
+from .lattices import configurations as configurations
+from .lattices import observables_along as observables_along
 from .live import LiveReport as LiveReport
 from .notation import format_count as format_count
 from .notation import format_seconds as format_seconds

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from pushforward._errors import InputError
 from pushforward._typing import Array, X
@@ -37,10 +38,13 @@ class Enumeration(NamedTuple):
     probability: np.ndarray
     space: AbstractFiniteSpace
 
-    def mean(self, f: Callable[[X], Array]) -> np.ndarray:
-        """Return E f, f a function of ONE state that returns an array."""
-        values = _over_states(lambda x: f(x), self.space)
-        return np.tensordot(self.probability, values.astype(float), axes=1)
+    def mean(self, f: Callable[[X], PyTree]) -> PyTree:
+        """Return E f, f a function of ONE state that returns arrays."""
+
+        def weighted(values: np.ndarray) -> np.ndarray:
+            return np.tensordot(self.probability, values.astype(float), axes=1)
+
+        return jax.tree.map(weighted, _over_states(f, self.space))
 
 
 def enumerate_states(energy: AbstractEnergy) -> Enumeration:
@@ -59,6 +63,6 @@ def _mapped(f: Callable, space: AbstractFiniteSpace, states: Array) -> Array:
     return jax.lax.map(lambda k: f(space.state(k)), states, batch_size=CHUNK)
 
 
-def _over_states(f: Callable, space: AbstractFiniteSpace) -> np.ndarray:
+def _over_states(f: Callable, space: AbstractFiniteSpace) -> PyTree:
     num = count_states(space)
-    return np.asarray(_mapped(f, space, jnp.arange(num, dtype=jnp.int32)))
+    return jax.tree.map(np.asarray, _mapped(f, space, jnp.arange(num, dtype=jnp.int32)))
