@@ -72,6 +72,12 @@ REGISTRY: dict[str, Entry] = {
         tags=("nets", "sampling"),
         time="smoke 1 min, laptop 5 min",
     ),
+    "leaps-ising": Entry(
+        "leaps_ising",
+        "Learned jump rates on the critical Ising torus, against Kaufman's exact log Z",
+        tags=("leaps", "sampling", "lattice"),
+        time="smoke 40 s, laptop 10 min",
+    ),
     "selftest": Entry(
         "selftest",
         "Two small jobs on which the promises about bits are tested",
