@@ -28,7 +28,8 @@ def sinhc_root(s: Array) -> Array:
 
 def _split(s: Array) -> tuple[Array, Array]:
     # Both branches are evaluated: each gets arguments where it and its derivative are finite.
-    return jnp.minimum(s, SWITCH), jnp.sqrt(jnp.maximum(s, SWITCH))
+    small = s < SWITCH
+    return jnp.where(small, s, 0), jnp.sqrt(jnp.where(small, 1, s))
 
 
 def _series(s: Array, odd: int) -> Array:
