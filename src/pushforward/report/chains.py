@@ -51,43 +51,41 @@ def chain_histories(
 @styled
 def charge_histogram(
     series: Mapping[str, np.ndarray],
-    variance: Mapping[str, float] | None = None,
+    exact: Mapping[str, np.ndarray] | None = None,
     *,
     symbol: str = "Q",
     caption: str | None = None,
 ) -> "Figure":
-    r"""Draw how often each integer was seen; a dashed normal density of the exact variance beside.
+    r"""Draw how often each integer was seen, the exact probabilities as black bars across.
 
     Parameters
     ----------
     series
         `{label: charges}`, any shape, rounded to integers.
-    variance
-        `{label: exact ⟨Q²⟩}`.
+    exact
+        `{label: probabilities}` of the integers −m, .., m, an odd number of them.
     """
     figure, axes = panels(width=HALF, height=3.4)
-    axis = axes[0, 0]
+    axis, shown, width = axes[0, 0], 0, 0.8 / len(series)
     for k, (label, style) in enumerate(line_styles(series).items()):
         charge = np.rint(np.asarray(series[label], float)).astype(int).ravel()
         values, counts = np.unique(charge, return_counts=True)
-        width = 0.8 / len(series)
         offset = (k - (len(series) - 1) / 2) * width
         axis.bar(
             values + offset, counts / charge.size, width, color=style["color"], alpha=0.75,
             label=f"{label}, ⟨{symbol}²⟩ = {np.mean(charge**2):.3g}",
         )  # fmt: skip
-        if variance and label in variance and variance[label] > 0:
-            reach = np.abs(charge).max() + 1
-            x = np.linspace(-reach, reach, 200)
-            v = variance[label]
-            normal = np.exp(-(x**2) / (2 * v)) / np.sqrt(2 * np.pi * v)
-            axis.plot(x, normal, color=BLACK, ls="--", lw=1)
+        shown = max(shown, int(np.abs(charge).max()))
+        if exact and label in exact:
+            law = np.asarray(exact[label])
+            where = np.arange(len(law)) - len(law) // 2 + offset
+            axis.hlines(law, where - width / 2, where + width / 2, color=BLACK, lw=1.3)
     axis.set(xlabel=f"${symbol}$", ylabel="fraction of configurations")
+    axis.set_xlim(-shown - 0.6, shown + 0.6)
     axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_ylim(top=axis.get_ylim()[1] * (1 + 0.09 * len(series)))
     axis.legend()
-    text = "How often each charge was seen."
-    if variance:
-        text += " Dashed: a normal density with the exact second moment."
+    text = "How often each charge was seen." + (" Black: exact probabilities." if exact else "")
     return captioned(figure, f"Distribution of {symbol}", text if caption is None else caption)
 
 
@@ -95,7 +93,7 @@ def charge_histogram(
 def autocorrelation_functions(
     curves: Mapping[str, tuple[np.ndarray, int, float]], *, caption: str | None = None
 ) -> "Figure":
-    r"""Draw ρ(t) on a logarithmic axis up to three windows, the summation window marked.
+    r"""Draw ρ(t) on a logarithmic axis up to 1.5 windows, the summation window marked.
 
     Parameters
     ----------
@@ -106,12 +104,9 @@ def autocorrelation_functions(
     axis = axes[0, 0]
     for label, style in line_styles(curves).items():
         rho, window, tau = curves[label]
-        shown = np.asarray(rho, float)[: max(3 * window + 2, 12)]
-        lag = np.arange(len(shown))
-        visible = shown > 0
-        axis.plot(
-            lag[visible], shown[visible], "o-", ms=2.5, label=f"{label}, τ = {tau:.2f}", **style
-        )
+        shown = np.asarray(rho, float)[: max(3 * window // 2 + 2, 12)]
+        positive = np.where(shown > 0, shown, np.nan)
+        axis.plot(positive, label=f"{label}, τ = {tau:.3g}", **style)
         axis.axvline(window, color=style["color"], lw=0.9, ls=":")
     axis.set(xlabel="lag $t$ (trajectories)", ylabel=r"$\rho(t)$", yscale="log")
     axis.set_ylim(bottom=2e-3, top=1.2)

@@ -56,20 +56,33 @@ class Gauge2D:
     @property
     def q2(self) -> float:
         """⟨Q²⟩ of U(1), Q = (1/2π) Σ wrap(θ_P)."""
-        if self.n != 1:
-            raise InputError(
-                f"in two dimensions only U(1) has a topological charge, not SU({self.n})"
-            )
-        # Each plaquette's x in [−π, π) is integrated with the character n of the torus.
-        x, w = np.polynomial.legendre.leggauss(2000)
-        x, w = np.pi * x, np.pi * w * np.exp(self.beta * (np.cos(np.pi * x) - 1)) / (2 * np.pi)
+        x, w = self._angles()
         order = np.arange(len(self.ratio)) - len(self.ratio) // 2
-        scale = ive(0, self.beta)
-        second = np.cos(np.outer(order, x)) @ (w * x**2) / scale
-        first = np.sin(np.outer(order, x)) @ (w * x) / scale
+        second = np.cos(np.outer(order, x)) @ (w * x**2)
+        first = np.sin(np.outer(order, x)) @ (w * x)
         v = self.volume
         one, two = self.ratio ** (v - 1) * second, self.ratio ** (v - 2) * first**2
         return float((v * one.sum() - v * (v - 1) * two.sum()) / (4 * np.pi**2 * self._total))
+
+    def charge_law(self, charges: np.ndarray, num: int = 128) -> np.ndarray:
+        """Return P(Q = q) of U(1) for integers |q| < num/4.
+
+        A vacuum angle ϑ turns n into n − ϑ/2π, and Z(ϑ)/Z(0) = Σ_q P(q) e^{iϑq}: the sum over n
+        and the Fourier integral over ϑ are one integral over real ν of λ(ν)^V cos 2πνq.
+        """
+        x, w = self._angles()
+        order = np.arange(-10 * num, 10 * num + 1) / num
+        power = (np.cos(np.outer(order, x)) @ w) ** self.volume
+        waves = np.cos(2 * np.pi * np.outer(np.asarray(charges), order))
+        return waves @ power / num / self._total
+
+    def _angles(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return nodes x in [−π, π] and weights of (1/2π) ∫ e^{β cos x} · dx / I_0(β)."""
+        if self.n != 1:
+            raise InputError(f"in two dimensions only U(1) has a charge Q, not SU({self.n})")
+        x, w = np.polynomial.legendre.leggauss(400)
+        x = np.pi * x
+        return x, w * np.exp(self.beta * (np.cos(x) - 1)) / (2 * ive(0, self.beta))
 
     @property
     def _total(self) -> float:
