@@ -3,6 +3,9 @@
 from .base import AbstractBijection as AbstractBijection
 from .bijections import Chain as Chain
 from .bijections import Inverse as Inverse
+from .conditionals import CharacterConditional as CharacterConditional
+from .conditionals import MatchedConditional as MatchedConditional
+from .conditionals import matched_coupling as matched_coupling
 from .exact_maps import GaussianFlowMap as GaussianFlowMap
 from .exact_maps import ProductFlowMap as ProductFlowMap
 from .exact_maps import QuantileFlowMap as QuantileFlowMap
@@ -16,6 +19,9 @@ from .inverse import Newton as Newton
 from .inverse import Solution as Solution
 from .jacobian import with_log_det as with_log_det
 from .map_bijection import MapBijection as MapBijection
+from .multiscale import AbstractConditional as AbstractConditional
+from .multiscale import DoublingLayer as DoublingLayer
+from .multiscale import MultiscaleFlow as MultiscaleFlow
 from .pushforward import AbstractFlow as AbstractFlow
 from .pushforward import Pushforward as Pushforward
 from .pushforward import sample_with_energy as sample_with_energy

@@ -8,6 +8,9 @@ from .base import AbstractLocalEnergy as AbstractLocalEnergy
 from .base import energy_and_gradient as energy_and_gradient
 from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
+from .characters import CharacterAction as CharacterAction
+from .characters import OneSite as OneSite
+from .characters import log_character_weight as log_character_weight
 from .conditionals import AbstractConditional as AbstractConditional
 from .conditionals import GaussianConditional as GaussianConditional
 from .conditionals import Gaussians as Gaussians

@@ -1,0 +1,83 @@
+r"""Two-dimensional gauge fields from coarse to fine, with exact weights.
+
+1. One site: p(U, V) of a single plaquette (`OneSite`).
+2. Double the lattice K times, drawing new links from a conditional of each level.
+3. Weigh: log w = −S − log q. With the exact conditional the weights are constant; the matched one
+   is the untrained start of a conditional that learns.
+4. Anneal from the flow to the action where its weights are not good enough (`anneal`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .._errors import InputError
+from .._typing import Scalar
+from ..dynamics import Compose, Transport, compose
+from ..flows import AbstractConditional, CharacterConditional, DoublingLayer, MultiscaleFlow
+from ..mcmc import HMC
+from ..paths import Annealing
+from ..spaces import AbstractGroup
+from ..targets import AbstractEnergy, OneSite
+
+
+def multiscale(
+    shape: tuple[int, int],
+    beta: Scalar,
+    group: AbstractGroup,
+    conditional: Callable[[Scalar, int, AbstractGroup], AbstractConditional] = CharacterConditional,
+) -> MultiscaleFlow:
+    """Return the flow from one site to a torus of `shape`.
+
+    ```python
+    flow = multiscale((8, 8), 4.0, U1(), MatchedConditional)
+    samples = pf.simulate(Transport(Annealing(flow, action)), 1000, times=[0, 1], key=key)
+    ```
+
+    Parameters
+    ----------
+    shape
+        Two powers of two.
+    beta
+        β, 0 < β <= 30.
+    group
+        `U1()`, or SU(2) (density alone).
+    conditional
+        Makes the conditional of level k from (beta, k, group): `CharacterConditional` (exact) or
+        `MatchedConditional` (untrained).
+
+    References
+    ----------
+    arXiv 2404.10819 (multiscale flows); the exact conditional is derived.
+    """
+    axes = _doublings(shape)
+    levels = reversed(range(len(axes)))
+    layers = [
+        DoublingLayer(nu, conditional(beta, k, group)) for nu, k in zip(axes, levels, strict=True)
+    ]
+    return MultiscaleFlow(OneSite(beta, len(axes), group), tuple(layers))
+
+
+def anneal(
+    flow: MultiscaleFlow, action: AbstractEnergy, step_size: Any, *, num_steps: int = 5
+) -> Compose:
+    """Return AIS from the flow: reweight along (1−s)(−log q) + s S, then one HMC trajectory."""
+    path = Annealing(flow, action)
+    return compose(Transport(path), HMC(path, step_size, num_steps))
+
+
+def _doublings(shape: tuple[int, int]) -> list[int]:
+    """Return the directions to double, the shorter one first while there is one."""
+    powers = [math.log2(n) if n > 0 else -1.0 for n in shape]
+    if len(shape) != 2 or any(p < 0 or p % 1 for p in powers):
+        raise InputError(
+            f"shape is {shape}, expected two powers of two such as (8, 8): a multiscale flow "
+            "doubles one site"
+        )
+    now, axes = [0, 0], []
+    while now != powers:
+        left = [int(p) - n for p, n in zip(powers, now, strict=True)]
+        nu = 0 if left[0] >= left[1] else 1
+        now[nu] += 1
+        axes.append(nu)
+    return axes
