@@ -110,6 +110,6 @@ class Guided(eqx.Module):
         def one() -> V:
             return self.model(t, x, context=context, key=key)
 
-        low, high = self.interval
+        low, high = (end.astype(t.dtype) for end in self.interval)
         guiding = (low <= t) & (t <= high) & (self.scale != 1)
         return jax.lax.cond(guiding, both, one)

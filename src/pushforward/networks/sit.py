@@ -95,7 +95,8 @@ class Block(eqx.Module):
         """Return softmax(q kᵀ/√d) v of all heads, projected."""
         tokens, width = x.shape
         q, k, v = jnp.moveaxis(self.qkv(x).reshape(tokens, 3, self.heads, -1), 1, 0)
-        mixed = jax.nn.dot_product_attention(q, k, v)
+        with jax.numpy_dtype_promotion("standard"):  # JAX's own: float64 meets its float32 floor
+            mixed = jax.nn.dot_product_attention(q, k, v)
         return self.project(mixed.reshape(tokens, width))
 
 
