@@ -85,6 +85,12 @@ def trainable(tree: Any) -> Any:
     )
 
 
+def take(tree: T, rows: Any) -> T:
+    """Return the tree with `leaf[rows]` for every array: some members of a stack, or one."""
+    arrays = (jax.Array, np.ndarray)
+    return jax.tree.map(lambda leaf: leaf[rows] if isinstance(leaf, arrays) else leaf, tree)
+
+
 def leaf_name(path: tuple) -> str:
     """Format a key path: `.layers[0].weight`, `['k']`; stable across JAX versions."""
     parts = []

@@ -66,6 +66,12 @@ REGISTRY: dict[str, Entry] = {
         tags=("lattice", "sampling"),
         time="smoke 15 s, laptop 10 min",
     ),
+    "trex-u1-2d": Entry(
+        "trex_u1_2d",
+        "Replica exchange through learned flows beside plain swaps, 2-D U(1)",
+        tags=("lattice", "replica exchange"),
+        time="smoke 30 s, laptop 3 min",
+    ),
     "nets-gmm40": Entry(
         "nets_gmm40",
         "A neural sampler for an energy with forty modes, with exact weights",

@@ -8,6 +8,8 @@ from .bridges import FlowBridge as FlowBridge
 from .bridges import IdentityBridge as IdentityBridge
 from .bridges import PathBridge as PathBridge
 from .bridges import Proposal as Proposal
+from .bridges import backward_works as backward_works
+from .bridges import forward_works as forward_works
 from .bridges import propose_swap as propose_swap
 from .exchange import ExchangeInfo as ExchangeInfo
 from .exchange import ReplicaExchange as ReplicaExchange

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._tree import Frozen, concrete, scalar
+from .._tree import Frozen, concrete, scalar, take
 from .._typing import Array, Float, PRNGKey, Scalar, X
 from ..dynamics import AbstractKernel, any_failed, march
 from ..flows import AbstractBijection
 from ..paths import AbstractAnnealing, Annealing, check_times
-from ..targets import AbstractEnergy, energy_difference, energy_terms
+from ..targets import AbstractEnergy, Ladder, energy_difference, energy_terms
 
 
 class Crossing(eqx.Module):
@@ -89,6 +89,31 @@ def propose_swap(
     work = up.work + down.work
     acceptance = jnp.where(jnp.isfinite(work), jnp.exp(jnp.minimum(-work, 0)), 0)
     return Proposal(up, down, work, acceptance)
+
+
+def forward_works(bridge: AbstractBridge, ladder: Ladder, x: X, *, key: PRNGKey) -> Array:
+    """Return W_f(x_r) of every pair (r, r + 1) of a ladder, for bridges stacked over the pairs."""
+
+    def work(bridge, lower, upper, x, energy, key):
+        return bridge.forward(lower, upper, x, energy, key=key).work
+
+    return _pairwise(work, bridge, ladder, x, slice(-1), key)
+
+
+def backward_works(bridge: AbstractBridge, ladder: Ladder, x: X, *, key: PRNGKey) -> Array:
+    """Return W_b(x_{r+1}) of every pair (r, r + 1) of a ladder."""
+
+    def work(bridge, lower, upper, y, energy, key):
+        return bridge.backward(lower, upper, y, energy, key=key).work
+
+    return _pairwise(work, bridge, ladder, x, slice(1, None), key)
+
+
+def _pairwise(work: Callable, bridge, ladder: Ladder, x: X, start: slice, key: PRNGKey) -> Array:
+    lower, upper = take(ladder.rungs, slice(-1)), take(ladder.rungs, slice(1, None))
+    keys = jax.vmap(lambda pair: jax.random.fold_in(key, pair))(jnp.arange(ladder.num - 1))
+    x, energy = take((x, ladder.terms(x)), start)
+    return eqx.filter_vmap(work)(bridge, lower, upper, x, energy, keys)
 
 
 class IdentityBridge(AbstractBridge):

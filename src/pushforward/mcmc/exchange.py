@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._tree import take
 from .._typing import Array, Context, Count, Flag, Float, Int, PRNGKey, Time, X
 from ..dynamics import (
     AbstractKernel,
@@ -31,8 +31,6 @@ from ..dynamics import (
 )
 from ..targets import AbstractEnergy, Ladder
 from .bridges import AbstractBridge, IdentityBridge, Proposal, propose_swap
-
-ARRAYS = (jax.Array, np.ndarray)
 
 
 class SwapInfo(eqx.Module):
@@ -202,9 +200,9 @@ class ReplicaExchange(AbstractStationary):
 
     def explain(self, info: ExchangeInfo) -> str:
         """Return the sentence of the first local kernel that failed."""
-        failed = [any_failed(_rows(info.update, r)) for r in range(self.num_replicas)]
+        failed = [any_failed(take(info.update, r)) for r in range(self.num_replicas)]
         r = int(jnp.argmax(jnp.stack(failed)))
-        return f"at replica {r}: {self.kernel.explain(_rows(info.update, r))}"
+        return f"at replica {r}: {self.kernel.explain(take(info.update, r))}"
 
     def _init(self, x: X, t: Time, context: Context, energy: Any, key: PRNGKey) -> State:
         def one(kernel, x, energy, r):
@@ -240,8 +238,8 @@ class ReplicaExchange(AbstractStationary):
             return proposal, coin < proposal.acceptance
 
         proposal, accept = eqx.filter_vmap(one)(
-            _rows(self.bridge, low), _rows(rungs, low), _rows(rungs, high),
-            _rows(held, low), _rows(held, high), keys,
+            take(self.bridge, low), take(rungs, low), take(rungs, high),
+            take(held, low), take(held, high), keys,
         )  # fmt: skip
         down, up = (proposal.down.x, proposal.down.energy), (proposal.up.x, proposal.up.energy)
         x, energy = _exchanged(held, low, high, down, up, accept)
@@ -254,7 +252,7 @@ class ReplicaExchange(AbstractStationary):
 
         walkers = (state.memory.label, state.memory.heading)
         label, heading = _exchanged(
-            walkers, low, high, _rows(walkers, high), _rows(walkers, low), accept
+            walkers, low, high, take(walkers, high), take(walkers, low), accept
         )
         arrived = (heading[0] == -1).astype(jnp.int32)
         heading = heading.at[0].set(1).at[-1].set(-jnp.abs(heading[-1]))
@@ -272,10 +270,6 @@ class ReplicaExchange(AbstractStationary):
             return out
 
         return jax.tree.map(rows, *(swaps[parity] for parity in sorted(swaps)))
-
-
-def _rows(tree: PyTree, rows: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[rows] if isinstance(leaf, ARRAYS) else leaf, tree)
 
 
 def _where(flags: Array, new: Array, old: Array) -> Array:

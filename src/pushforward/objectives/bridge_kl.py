@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Count, PRNGKey, Scalar, X
-from ..mcmc import AbstractBridge
+from ..mcmc import AbstractBridge, backward_works, forward_works
 from ..targets import Ladder
 from .base import AbstractObjective
 
@@ -46,24 +46,12 @@ class BridgeKL(AbstractObjective):
 
     def __call__(self, model: AbstractBridge, sample: X, *, key: PRNGKey):
         """Return (loss, works)."""
-        rungs, num = self.ladder.rungs, self.ladder.num
-        energy = self.ladder.terms(sample)
-        low, high = (_rows((rungs, sample, energy), part) for part in (slice(-1), slice(1, None)))
-
-        def works(bridge, below, above, pair):
-            keys = [jax.random.fold_in(key, 2 * pair + k) for k in range(2)]
-            (lower, x, terms), (upper, y, terms_y) = below, above
-            up = bridge.forward(lower, upper, x, terms, key=keys[0]).work
-            if not self.symmetric:
-                return up, jnp.zeros_like(up)
-            return up, bridge.backward(lower, upper, y, terms_y, key=keys[1]).work
-
-        both = jnp.stack(eqx.filter_vmap(works)(model, low, high, jnp.arange(num - 1)))
+        keys = [jax.random.fold_in(key, k) for k in range(2)]
+        up = forward_works(model, self.ladder, sample, key=keys[0])
+        down = jnp.zeros_like(up)
+        if self.symmetric:
+            down = backward_works(model, self.ladder, sample, key=keys[1])
+        both = jnp.stack([up, down])
         finite = jnp.isfinite(both)
         up, down = jnp.mean(jnp.where(finite, both, 0), axis=1)
-        lost = jnp.sum(~finite).astype(jnp.int32)
-        return up + down, BridgeInfo(up, down, lost)
-
-
-def _rows(tree, rows: slice):
-    return jax.tree.map(lambda leaf: leaf[rows] if eqx.is_array(leaf) else leaf, tree)
+        return up + down, BridgeInfo(up, down, jnp.sum(~finite).astype(jnp.int32))

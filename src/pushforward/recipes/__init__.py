@@ -17,6 +17,8 @@ from .leaps import leaps as leaps
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import log_likelihood as log_likelihood
 from .metal import metal_hmc as metal_hmc
+from .multiscale import flow_annealing as flow_annealing
+from .multiscale import multiscale as multiscale
 from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled
 from .nets import langevin_process as langevin_process
@@ -25,6 +27,8 @@ from .nets import smc as smc
 from .nets import transport_process as transport_process
 from .sit import guided_process as guided_process
 from .sit import sit as sit
+from .replica_exchange import exchange_process as exchange_process
+from .replica_exchange import trex as trex
 from .tuning import Scales as Scales
 from .tuning import adapt as adapt
 from .tuning import length_scales as length_scales
