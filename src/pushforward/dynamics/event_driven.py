@@ -82,7 +82,7 @@ class EventDriven(AbstractJumpMethod):
             event = _event(process, t, t_next, x, elapsed, jax.random.fold_in(key, info.passes))
             info = JumpInfo(
                 info.passes + 1,
-                info.jumps + ~event.arrived,
+                info.jumps + (~event.arrived).astype(jnp.int32),
                 jnp.maximum(info.rate, event.rate),
                 info.overflow | event.overflow,
                 info.failed,
@@ -128,7 +128,9 @@ class EventDriven(AbstractJumpMethod):
             new, event = _next(process, state, times, key)
             done = state.memory.interval >= times.shape[0] - 1
             state = jax.tree.map(lambda a, b: jnp.where(done, a, b), state, new)
-            return state, jumps + ~(event.arrived | done), overflow | (event.overflow & ~done)
+            jumped = ~(event.arrived | done)
+            overflow = overflow | (event.overflow & ~done)
+            return state, jumps + jumped.astype(jnp.int32), overflow
 
         state, jumps, overflow = jax.lax.fori_loop(0, num_events, body, (state, zero, no))
         return state, AdvanceInfo(jumps, state.memory.interval >= times.shape[0] - 1, overflow)
@@ -187,7 +189,7 @@ def _next(process, state: State, times: Float[Array, " n"], key: PRNGKey) -> tup
         return jax.tree.map(lambda a, b: jnp.where(event.arrived, a, b), a, b)
 
     clock = Clock(
-        clock.interval + event.arrived,
+        clock.interval + event.arrived.astype(jnp.int32),
         arrive(jnp.zeros_like(event.elapsed), event.elapsed),
         clock.events + 1,
     )
