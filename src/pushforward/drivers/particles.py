@@ -33,10 +33,14 @@ def split_members(kernel: AbstractKernel, stacked: bool | Callable):
     return (with_axis, shared), next(iter(sizes))
 
 
-def start_particles(kernel, x0, initial, index, members: tuple[int, ...], populations: int, key):
-    """Return the starting points (members, n, *sample) and their global indices (.., k)."""
+def start_particles(kernel, x0, initial, index, stack, populations: int, key):
+    """Return the starting points (members, n, *sample) and their global indices (.., k).
+
+    `stack` is what `split_members` returned; each member draws from its own base.
+    """
+    members = stack[1]
     if isinstance(x0, (int, np.integer)) and not isinstance(x0, bool):
-        x, index = _drawn(kernel, int(x0), initial, index, members, key)
+        x, index = _drawn(kernel, int(x0), initial, index, stack, key)
     else:
         x, index = _given(_space_of(kernel), x0, index, members)
     num = index.shape[len(members)]
@@ -54,7 +58,8 @@ def _space_of(kernel):
     return getattr(_path_of(kernel), "space", None)
 
 
-def _drawn(kernel, num: int, initial, index, members, key):
+def _drawn(kernel, num: int, initial, index, stack, key):
+    split, members = stack
     check_positive(x0=num)
     index = _index(index, (*members, num))
     source = getattr(_path_of(kernel), "base", None) if initial is None else initial
@@ -63,7 +68,10 @@ def _drawn(kernel, num: int, initial, index, members, key):
             "an integer x0 needs a distribution to draw from: initial=Normal(shape, scale=1.), "
             "or hand over the samples themselves"
         )
-    return _draw_from(source, sample_keys(stream(key, "x0"), index)), index
+    keys = sample_keys(stream(key, "x0"), index)
+    if members and initial is None:
+        return _draw_own(*split, keys), index
+    return _draw_from(source, keys), index
 
 
 def _given(space, x0, index, members):
@@ -101,6 +109,14 @@ def _draw_from(source, keys):
     for _ in range(keys.ndim):
         draw = jax.vmap(draw)
     return draw(keys)
+
+
+@eqx.filter_jit
+def _draw_own(stacked, shared, keys):
+    def member(stacked, keys):
+        return _draw_from(eqx.combine(stacked, shared).path.base, keys)
+
+    return eqx.filter_vmap(member)(stacked, keys)
 
 
 def _index(index, shape):

@@ -96,7 +96,7 @@ def simulate(
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
-        x, index = start_particles(kernel, x0, initial, index, members, populations, key)
+        x, index = start_particles(kernel, x0, initial, index, (split, members), populations, key)
         step = SimStep(
             *split,
             grid,

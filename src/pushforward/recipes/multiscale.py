@@ -4,7 +4,7 @@ r"""Two-dimensional gauge fields from coarse to fine, with exact weights.
 2. Double the lattice K times, drawing new links from a conditional of each level.
 3. Weigh: log w = −S − log q. With the exact conditional the weights are constant; the matched one
    is the untrained start of a conditional that learns.
-4. Anneal from the flow to the action where its weights are not good enough (`anneal`).
+4. Anneal from the flow to the action where its weights are not good enough (`flow_annealing`).
 """
 
 import math
@@ -58,7 +58,7 @@ def multiscale(
     return MultiscaleFlow(OneSite(beta, len(axes), group), tuple(layers))
 
 
-def anneal(
+def flow_annealing(
     flow: MultiscaleFlow, action: AbstractEnergy, step_size: Any, *, num_steps: int = 5
 ) -> Compose:
     """Return AIS from the flow: reweight along (1−s)(−log q) + s S, then one HMC trajectory."""
