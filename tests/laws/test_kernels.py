@@ -29,7 +29,9 @@ from pushforward.dynamics import (
     ContinuousTime,
     Cost,
     Euler,
+    FlowMapKernel,
     Heun,
+    InverseFlowMap,
     InverseTransport,
     Langevin,
     Transport,
@@ -37,7 +39,15 @@ from pushforward.dynamics import (
     compose,
     march,
 )
-from pushforward.mcmc import HMC, IndependenceMetropolis, Leapfrog, Omelyan2, Refreshed
+from pushforward.mcmc import (
+    HMC,
+    IndependenceMetropolis,
+    Leapfrog,
+    Omelyan2,
+    Refreshed,
+    ReplicaExchange,
+)
+from pushforward.networks import TiedFlowMap, TwoTimeMLP
 from pushforward.paths import Annealing, ExponentialWarp, MixturePath, uniform_times
 from pushforward.spaces import AbstractManifold, Euclidean
 from pushforward.targets import (
@@ -132,6 +142,21 @@ def drift():
     return Drift(scalar(0.6))
 
 
+class Swirl(eqx.Module):
+    """The drift without its gradient, as a flow map calls it."""
+
+    strength: jax.Array
+
+    def __call__(self, t, x, **_):
+        return self.strength * jnp.sin(x[::-1] + t) - 0.2 * x
+
+
+def flow_map(path):
+    """Return a kernel of an untrained map: Euler's method with the drift it is tied to."""
+    net = TwoTimeMLP(2, width=4, key=jax.random.key(0))
+    return FlowMapKernel(TiedFlowMap(Swirl(scalar(0.6)), net, both_ways=True), path)
+
+
 class Jumps(AbstractDistribution):
     """A normal law on the space of a path, as proposal."""
 
@@ -150,6 +175,12 @@ def jumps(path):
     return Jumps(scalar(1.5), path.space)
 
 
+def replicas(path):
+    """Return two rungs of one coordinate each: the two coordinates are the replicas."""
+    rungs = eqx.tree_at(lambda e: e.tilt, path.target, jnp.array([0.4, -0.2]))
+    return ReplicaExchange(eqx.filter_vmap(lambda energy: HMC(energy, 0.4, 3))(rungs))
+
+
 KERNELS = {
     "Langevin, AIS": lambda path: Langevin(path, epsilon=0.3),
     "Langevin, drift": lambda path: Langevin(path, drift(), 0.3),
@@ -164,12 +195,15 @@ KERNELS = {
     "Transport, RK4": lambda path: Transport(path, drift(), RK4()),
     "inverse, Euler": lambda path: InverseTransport(path, drift(), Euler()),
     "inverse, RK4": lambda path: InverseTransport(path, drift(), RK4()),
+    "flow map": flow_map,
+    "flow map, inverse": lambda path: InverseFlowMap(flow_map(path)),
     "underdamped, AIS": UnderdampedLangevin,
     "underdamped, drift": lambda path: UnderdampedLangevin(path, drift(), 2.0, 0.3),
     "underdamped, inverse": lambda path: UnderdampedLangevin(path, drift(), tau=0.3).reversed(),
     "HMC, leapfrog": lambda path: HMC(path, 0.4, 3),
     "HMC, 2MN": lambda path: HMC(path, 0.4, 2, Omelyan2()),
     "HMC, law of time": lambda path: HMC(path, lambda t: 0.2 + 0.1 * t, 3, Leapfrog()),
+    "replica exchange": replicas,
     "HMC, an energy": lambda path: HMC(path.target, 0.4, 3),
     "Refreshed": lambda path: Refreshed(HMC(Shadowed(path.target), 0.4, 3)),
     "SMC": lambda path: compose(Transport(path), HMC(path, 0.4, 3)),
@@ -182,7 +216,7 @@ KERNELS = {
         HMC(path, 0.4, 3), IndependenceMetropolis(path, jumps(path))
     ),
 }
-DETERMINISTIC = [name for name in KERNELS if name.startswith(("Transport", "inverse"))]
+DETERMINISTIC = [name for name in KERNELS if name.startswith(("Transport", "inverse", "flow"))]
 T, T_NEXT = scalar(0.3), scalar(0.4)
 CONTEXT = np.arange(3)
 X = jnp.array([0.7, -1.2])
@@ -282,6 +316,7 @@ COSTS = {  # evaluations of U in one step; a gradient is one too
     "Transport, zero": 1,
     "Transport, Euler": 1 + 1,
     "Transport, RK4": 1 + 4,
+    "flow map": 1,
     "underdamped, AIS": 1,
     "underdamped, drift": 1 + 1,
     "HMC, leapfrog": 3,

@@ -125,10 +125,13 @@ class SimStep(eqx.Module):
         def weighted(value, log_weight):
             return weights.mean(value, log_weight)[0]
 
+        account = {}
+        if self.shared.weighted:
+            account["ess"] = per_member(weights.ess)(log_weight)
+            account["log_z"] = per_member(weights.log_z)(log_weight)
         return {
             "t": self.times[i + 1],
-            "ess": per_member(weights.ess)(log_weight),
-            "log_z": per_member(weights.log_z)(log_weight),
+            **account,
             "resampled": jnp.zeros((), jnp.int32),
             "info": reduce_particles(info, axis),
             "observed": {k: per_member(weighted)(v, log_weight) for k, v in values.items()},
@@ -189,7 +192,7 @@ class SimStep(eqx.Module):
 
         def one(state: State, key):
             index, flag = resample(state.log_weight.value, key=key)
-            index = jnp.where(last, jnp.arange(index.size), index)
+            index = jnp.where(last, jnp.arange(index.size, dtype=index.dtype), index)
             drawn = jax.tree.map(lambda a: a[index], state)
             log_weight = reset_weights(state.log_weight, flag & ~last)
             return eqx.tree_at(lambda s: s.log_weight, drawn, log_weight), flag & ~last

@@ -242,7 +242,7 @@ def _compare(config: Config, label: str, model, x0, folder, key) -> dict[str, Es
             signs = samples.draws["sign"][-1]
             log_z = pf.estimators.signed_log_z(samples.log_weight, jnp.asarray(signs))
             rows[f"{label}: ESS, N = {n}"] = Estimate(samples.ess)
-            rows[f"{label}: log Z, N = {n}"] = Estimate(*map(float, log_z))
+            rows[f"{label}: log Z, N = {n}"] = Estimate(float(log_z[0]), float(log_z[1]))
             rows[f"{label}: folded, N = {n}"] = Estimate((signs < 0).mean())
     return rows
 

@@ -145,7 +145,8 @@ class TwoTimeMLP(eqx.Module):
     scale, out_scale
         Length by which x is divided, and size of a velocity; both about the spread of the data.
     activation
-        Default SiLU: smooth, for its derivatives are trained too.
+        Default tanh: smooth, for derivatives are trained too, and bounded, so that X is proper of
+        degree 1. (With SiLU, as in the papers, v grows linearly and maps folded in the tails.)
     """
 
     mlp: eqx.nn.MLP
@@ -160,7 +161,7 @@ class TwoTimeMLP(eqx.Module):
         depth: int = 2,
         scale: ArrayLike = 1.0,
         out_scale: ArrayLike = 1.0,
-        activation: Callable = jax.nn.silu,
+        activation: Callable = jnp.tanh,
         key: PRNGKey,
     ):
         mlp = eqx.nn.MLP(dim + 2, dim, width, depth, activation, key=key)
