@@ -92,7 +92,8 @@ class Transport(AbstractProcess):
     def map(self, t: Time, t_next: Time, x: X) -> tuple[X, Scalar, Scalar]:
         """Return Φ(x), log|det ∂Φ/∂x| and the sign of the determinant."""
         if isinstance(self.drift, Zero):
-            return x, jnp.zeros((), x.dtype), jnp.ones((), x.dtype)
+            zero = no_weight(x).high
+            return x, zero, zero + 1
         return with_log_det(lambda v: self.flow(t, t_next, v), x)
 
     def init(

@@ -31,6 +31,11 @@ class Power(AbstractManifold):
         if self.num < 1:
             raise InputError(f"a product has one or more copies, got num = {self.num}")
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of ONE sample, where a copy is one array."""
+        return (self.num, *self.factor.shape)  # pyright: ignore[reportAttributeAccessIssue]
+
     def reference(self, *, key: PRNGKey) -> X:
         """Draw every copy from the reference measure."""
         return jax.vmap(lambda k: self.factor.reference(key=k))(self._keys(key))
