@@ -95,8 +95,9 @@ class Block(eqx.Module):
         """Return softmax(q kᵀ/√d) v of all heads, projected."""
         tokens, width = x.shape
         q, k, v = jnp.moveaxis(self.qkv(x).reshape(tokens, 3, self.heads, -1), 1, 0)
-        with jax.numpy_dtype_promotion("standard"):  # JAX's own: float64 meets its float32 floor
-            mixed = jax.nn.dot_product_attention(q, k, v)
+        # jax.nn.dot_product_attention passes through float32 even for float64 (0.10.2)
+        logits = jnp.einsum("thd,shd->hts", q, k) / (width // self.heads) ** 0.5
+        mixed = jnp.einsum("hts,shd->thd", jax.nn.softmax(logits), v)
         return self.project(mixed.reshape(tokens, width))
 
 
