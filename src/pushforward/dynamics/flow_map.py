@@ -81,7 +81,7 @@ class FlowMapInfo(eqx.Module):
     cost
         Evaluations; the map's own count as one divergence where a determinant is computed.
     log_det
-        log|det ∇X|; zero without a path, where none is computed.
+        log|det ∇X|; zero without a path, where none is computed; NaN if an inverse was not found.
     folded
         1 where the determinant is not positive: its mean is the fraction.
     backwards
@@ -173,10 +173,10 @@ class FlowMapKernel(AbstractKernel):
         y: X,
         log_det: Scalar,
         sign: Scalar,
-        wrong: Flag,
+        backwards: Flag,
         error: Scalar,
     ) -> tuple[State, FlowMapInfo]:
-        """Return the state after a move to y, and the info."""
+        """Return the state after a move to y, and the info; a log|det| of NaN is a failure."""
         energy, weight, memory = None, state.log_weight, None
         if self.path is not None:
             energy = energy_terms(self.path.at(t_next), y)
@@ -188,9 +188,9 @@ class FlowMapKernel(AbstractKernel):
             Cost.of(energy=known, divergence=known),
             log_det,
             (sign <= 0).astype(log_det.dtype),
-            jnp.asarray(wrong),
+            jnp.asarray(backwards),
             error,
-            self.folds.failed(sign) | wrong,
+            self.folds.failed(sign) | backwards | jnp.isnan(log_det),
         )
 
     def reversed(self) -> "InverseFlowMap":
@@ -256,9 +256,7 @@ class InverseFlowMap(AbstractKernel):
             _, log_det, sign = with_log_det(lambda v: flow(t_next, t, v), found.x)
         backwards = (t < t_next) & (not kernel.map.both_ways)
         log_det = jnp.where(found.converged, -log_det, jnp.nan)
-        return kernel._arrive(
-            state, t_next, found.x, log_det, sign, backwards | ~found.converged, found.error
-        )
+        return kernel._arrive(state, t_next, found.x, log_det, sign, backwards, found.error)
 
     def reversed(self) -> FlowMapKernel:
         """Return the forward kernel."""

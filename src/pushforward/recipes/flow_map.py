@@ -24,7 +24,7 @@ from ..networks import FlowMap, TiedFlowMap, TwoTimeMLP
 from ..objectives import FMM, LSD, AbstractMapObjective, Diagonal, WithDiagonal
 from ..paths import Linear, Square, Triangle, uniform_times
 from ..sources import Bundles, IndependentPairs, MapPairs
-from ..targets import AbstractDistribution, Normal
+from ..targets import Normal
 from .base import Recipe
 
 
@@ -68,9 +68,9 @@ def flow_map(
     ----------
     Boffi, Albergo and Vanden-Eijnden 2025 (arXiv 2505.18825v2).
     """
+    if not isinstance(base, Normal):
+        raise InputError(f"base is {type(base).__name__}, expected a normal one: Normal(shape)")
     method = LSD(Linear(base.scale)) if method is None else method
-    if not isinstance(base, AbstractDistribution):
-        raise InputError(f"base is {type(base).__name__}, expected a distribution: Normal(shape)")
     key = jax.random.key(0) if key is None else key
     net = TwoTimeMLP(
         base.space.dim, width=width, depth=depth, scale=scale, out_scale=scale, key=key
