@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pushforward._errors import InputError
+from pushforward._tree import concrete
 from pushforward._typing import Array, PRNGKey, Scalar
 
 from .base import AbstractManifold
@@ -134,6 +135,7 @@ class LinkSpace(AbstractManifold):
             expected = "real angles" if self.group.matrix == () else "complex matrices"
             raise InputError(f"{what} has dtype {dtype}, expected {expected}: write {hint}({what})")
         if got == self.shape:
+            self._check_elements(x, what)
             return
         if got[1:] == self.shape:
             raise InputError(
@@ -141,6 +143,17 @@ class LinkSpace(AbstractManifold):
                 f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
             )
         raise InputError(f"{what} has shape {got}, expected (d, *matrix, *L) = {self.shape}")
+
+    def _check_elements(self, x: Array, what: str) -> None:
+        known = concrete(x)
+        if known is None or self.group.matrix == ():
+            return
+        off = np.abs(np.asarray(self.project(jnp.asarray(known))) - known).max()
+        if not off < 1e-4:
+            raise InputError(
+                f"{what} is {off:.2g} off the group, expected 1e-4 at most: project first, "
+                "space.project(U)"
+            )
 
     def noise(self, x: Array, *, key: PRNGKey) -> Array:
         """Draw Σ_a n_a T_a on every link, n_a ~ N(0, 1)."""

@@ -12,6 +12,7 @@ d_{pq} λ_{pq} = F[p+q+2, q+1] with F the FFT over both eigenphases of Δ e^{(β
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ive
@@ -80,7 +81,7 @@ class Gauge2D:
         """Return nodes x in [−π, π] and weights of (1/2π) ∫ e^{β cos x} · dx / I_0(β)."""
         if self.n != 1:
             raise InputError(f"in two dimensions only U(1) has a charge Q, not SU({self.n})")
-        x, w = np.polynomial.legendre.leggauss(400)
+        x, w = _gauss_legendre(400)
         x = np.pi * x
         return x, w * np.exp(self.beta * (np.cos(x) - 1)) / (2 * ive(0, self.beta))
 
@@ -110,6 +111,9 @@ def gauge2d(group: AbstractGroup, beta: float, volume: int) -> Gauge2D:
     else:
         raise InputError(f"gauge2d knows U(1), SU(2) and SU(3), got {group}")
     return Gauge2D(group.n, float(beta), int(volume), *table)
+
+
+_gauss_legendre = lru_cache(np.polynomial.legendre.leggauss)
 
 
 def _u1(beta: float) -> tuple:
