@@ -44,6 +44,7 @@ from .ode import density_flow as density_flow
 from .ode import probability_flow as probability_flow
 from .point_drift import AbstractParametrisation as AbstractParametrisation
 from .point_drift import AffineReference as AffineReference
+from .point_drift import Endpoint as Endpoint
 from .point_drift import Plain as Plain
 from .point_drift import PointDrift as PointDrift
 from .rate import Moves as Moves

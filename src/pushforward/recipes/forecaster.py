@@ -58,7 +58,7 @@ def forecaster(
     path
         Default `QuadraticPoint(rms of the data)`.
     parametrisation
-        `Plain()` (default) or `AffineReference.fit(path, x0, x1)`.
+        `Plain()` (default), `Endpoint(path)`, `AffineReference.fit(path, x0, x1)`.
     network
         `net(t, x, x0, context=..., key=...)`; default a `PointMLP` of `depth` hidden layers of
         `width`, told the mean and the rms of the data.
@@ -114,17 +114,17 @@ def forecast_process(
 
 def _pilot(source: AbstractSource, key: PRNGKey) -> Any:
     """Return 4096 pairs of the source."""
-
-    @eqx.filter_jit
-    def drawn(key: PRNGKey) -> Any:
-        keys = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        state = source.init(None, key=keys[0])
-        return source.draw(state, None, 4096, progress=jnp.zeros(()), key=keys[1])[0]
-
-    pairs = drawn(key)
+    pairs = _drawn(source, key)
     if not isinstance(pairs, Pair):
         raise InputError(
             f"the source draws {type(pairs).__name__}, expected Pair(t, x0, x1): "
             "PairSimulator(system), or Arrays(Pair(t, x0, x1))"
         )
     return pairs
+
+
+@eqx.filter_jit
+def _drawn(source: AbstractSource, key: PRNGKey) -> Any:
+    keys = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    state = source.init(None, key=keys[0])
+    return source.draw(state, None, 4096, progress=jnp.zeros(()), key=keys[1])[0]

@@ -1,8 +1,9 @@
 r"""A diffusion among wells on a circle that jumps to the next well at Poisson times.
 
 In the frame that turns with the regime k the process is one Ornstein–Uhlenbeck process, so a lag is
-simulated exactly: y' = P y + √V ξ, k' = k + Poisson(λτ). What is observed is x = R^k(μ_0 + y); the
-regime is hidden in the particle's memory, drawn from P(k|x0) at the start.
+simulated exactly: y' = P y + √V ξ, k' = k + j with chance w_j, the law of a Poisson(λτ) count
+modulo n. What is observed is x = R^k(μ_0 + y); the regime is hidden in the particle's memory, drawn
+from P(k|x0) at the start.
 """
 
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from ..base import AbstractStationary, State, no_weight
 
 
 class JumpInfo(eqx.Module):
-    """Info of a lag: the jumps it held."""
+    """Info of a lag: by how many wells it went on, modulo n."""
 
     jumps: Count
 
@@ -38,7 +39,10 @@ class JumpDiffusion(AbstractStationary):
     """
 
     references: ClassVar[tuple[str, ...]] = ("follmer2024",)
-    law: JumpConditional = eqx.field(default_factory=JumpConditional)
+    law: JumpConditional
+
+    def __init__(self, law: JumpConditional | None = None):
+        self.law = JumpConditional() if law is None else law
 
     @property
     def path(self) -> Gaussians:
@@ -70,17 +74,10 @@ class JumpDiffusion(AbstractStationary):
         jump_key, noise_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         still = law.rotations[k].T @ state.x - law.centre
         noise = jnp.sqrt(variance) * jax.random.normal(noise_key, (2,), state.x.dtype)
-        jumps = self._jumps(jump_key)
+        jumps = jax.random.categorical(jump_key, jnp.log(law.jump_weights())).astype(jnp.int32)
         k = (k + jumps) % law.num_wells
         x = law.rotations[k] @ (law.centre + decay * still + noise)
         return State(x, state.log_weight, state.context, memory=k), JumpInfo(jumps)
-
-    def _jumps(self, key: PRNGKey) -> Count:
-        law = self.law
-        if law.euler_dt is None:
-            return jax.random.poisson(key, law.rate * law.lag, dtype=jnp.int32)
-        steps = jnp.round(law.lag / law.euler_dt)
-        return jax.random.binomial(key, steps, law.rate * law.euler_dt).astype(jnp.int32)
 
     def reversed(self) -> "JumpDiffusion":
         """Refuse: jumps go one way round."""

@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
 from ..._errors import InputError
 from ..._tree import concrete, scalar
@@ -32,12 +33,20 @@ class OrnsteinUhlenbeck(AbstractStationary):
         Number of components.
     """
 
-    theta: Scalar = eqx.field(default=1.0, converter=scalar)
-    diffusion: Scalar = eqx.field(default=0.5, converter=scalar)
-    lag: Scalar = eqx.field(default=1.0, converter=scalar)
-    dim: int = eqx.field(static=True, default=1)
+    theta: Scalar
+    diffusion: Scalar
+    lag: Scalar
+    dim: int = eqx.field(static=True)
 
-    def __check_init__(self):
+    def __init__(
+        self,
+        theta: ArrayLike = 1.0,
+        diffusion: ArrayLike = 0.5,
+        lag: ArrayLike = 1.0,
+        dim: int = 1,
+    ):
+        self.theta, self.diffusion, self.lag = scalar(theta), scalar(diffusion), scalar(lag)
+        self.dim = dim
         for name in ("theta", "diffusion", "lag"):
             known = concrete(getattr(self, name))
             if known is not None and not (known > 0).all():
