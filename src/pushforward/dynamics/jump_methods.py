@@ -18,7 +18,9 @@ class AbstractJumpMethod(eqx.Module):
     exact: ClassVar[bool]
 
     @abstractmethod
-    def step(self, process, state: State, t: Time, t_next: Time, *, key: PRNGKey):
+    def step(
+        self, process, state: State, t: Time, t_next: Time, *, key: PRNGKey
+    ) -> tuple[State, Any]:
         """Return the state at t_next and an info."""
 
     @abstractmethod

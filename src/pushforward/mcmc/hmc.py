@@ -17,6 +17,7 @@ from .._tree import concrete, scalar_or_law
 from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..dynamics import AbstractStationary, Cost, State, no_weight
 from ..paths import AbstractAnnealing, at_time
+from ..spaces import as_manifold
 from ..targets import AbstractEnergy, energy_and_gradient, energy_difference
 from .mass import AbstractMass, IdentityMass
 
@@ -106,7 +107,7 @@ class HMC(AbstractStationary):
         """Run one trajectory at the later of the two times and accept it or stay."""
         t = jnp.maximum(t, t_next)
         target = self.path.at(t)
-        space = target.space
+        space = as_manifold(target.space)
         momentum_key, accept_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         p = self.mass.momentum(space, state.x, key=momentum_key)
         start = (state.x, p, state.energy, state.memory)
@@ -126,7 +127,7 @@ class HMC(AbstractStationary):
         return State(x, state.log_weight, state.context, energy, gradient), info
 
     def _trajectory(self, target: AbstractEnergy, step: Scalar, start: tuple) -> tuple:
-        space = target.space
+        space = as_manifold(target.space)
         first, *later = self.integrator.kicks
 
         def times(c, v):

@@ -53,7 +53,7 @@ def configurations(
         `{label: [(t, array of shape (n, L, M)), ...]}`, the same times in each row.
     """
     columns = max(len(row) for row in rows.values())
-    figure, axes = panels(len(rows), columns, width=FULL, height=0.5 + FULL / 3.4 * len(rows) / 2)
+    figure, axes = panels(len(rows), columns, width=FULL, height=0.4 + 1.4 * len(rows))
     for r, (label, row) in enumerate(rows.items()):
         for axis, (t, x) in zip(axes[r], row, strict=True):
             axis.imshow(_tiled(np.asarray(x)), cmap="gray_r", vmin=-1.6, vmax=1.3)

@@ -27,7 +27,11 @@ class AbstractFiniteSpace(AbstractSpace):
     """Arrays of one shape whose entries take `num_states` values; the uniform measure."""
 
     shape: eqx.AbstractVar[tuple[int, ...]]
-    num_states: eqx.AbstractVar[int]
+
+    @property
+    @abstractmethod
+    def num_states(self) -> int:
+        """Number of values q of a site."""
 
     @property
     @abstractmethod
@@ -55,7 +59,9 @@ class AbstractFiniteSpace(AbstractSpace):
         """Return the heat-bath law: Pr(move) = e^{−ΔU}/Σ_τ e^{−ΔU(τ)} when a site is redrawn."""
 
     @abstractmethod
-    def leap(self, x: Array, rates: Float[Array, "..."], time: Scalar, *, key: PRNGKey):
+    def leap(
+        self, x: Array, rates: Float[Array, "..."], time: Scalar, *, key: PRNGKey
+    ) -> tuple[Array, Array, Array]:
         """Let every site jump by itself; return (x', Pr(leave) = 1 − e^{−R_i time}, who left)."""
 
     @property
@@ -118,7 +124,9 @@ class Spins(AbstractFiniteSpace):
         """Return 1/(1 + e^{ΔU})."""
         return jax.nn.sigmoid(-differences)
 
-    def leap(self, x: Array, rates: Float[Array, "..."], time: Scalar, *, key: PRNGKey):
+    def leap(
+        self, x: Array, rates: Float[Array, "..."], time: Scalar, *, key: PRNGKey
+    ) -> tuple[Array, Array, Array]:
         """Flip every site with probability 1 − e^{−R_i time}."""
         probability = -jnp.expm1(-rates * time)
         flips = jax.random.uniform(key, x.shape, rates.dtype) < probability

@@ -9,7 +9,7 @@ import jax
 
 from pushforward._errors import InputError
 from pushforward._typing import Array, Float, PRNGKey, X
-from pushforward.spaces import AbstractSpace, Power
+from pushforward.spaces import AbstractSpace, Power, as_manifold
 
 from .base import AbstractEnergy, AbstractLocalEnergy, energy_terms
 
@@ -52,7 +52,7 @@ class Ladder(AbstractLocalEnergy):
     @property
     def space(self) -> Power:
         """The product of R copies of the rungs' space."""
-        return Power(self.rungs.space, self.num)
+        return Power(as_manifold(self.rungs.space), self.num)
 
     @property
     def base(self) -> Hot:

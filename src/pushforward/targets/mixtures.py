@@ -20,7 +20,7 @@ import numpy as np
 from pushforward._errors import InputError
 from pushforward._tree import concrete, scalar
 from pushforward._typing import Array, Float, PRNGKey, Scalar, X
-from pushforward.spaces import AbstractManifold
+from pushforward.spaces import AbstractSpace
 
 from .base import AbstractDistribution, energy_terms
 from .gaussian import AbstractProduct, Normal, StudentT
@@ -41,7 +41,7 @@ class Mixture(AbstractDistribution):
 
     components: AbstractDistribution
     log_weights: Float[Array, " k"]
-    space: AbstractManifold
+    space: AbstractSpace
 
     def __init__(self, components: AbstractDistribution, log_weights=None):
         sizes = {jnp.shape(x)[:1] for x in jax.tree.leaves(components) if eqx.is_array(x)}

@@ -8,6 +8,7 @@ below the critical coupling the fourth product is negative. Sums are taken in lo
 heat capacity are derivatives of log Z. (Kaufman 1949, Phys. Rev. 76, 1232, eq. 61.)
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -42,8 +43,9 @@ def _in_double(fn: Callable[[Scalar], Scalar], m: int, n: int, coupling: float) 
         return float(fn(jnp.asarray(coupling, jnp.float64)))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _log_z(m: int, n: int, k: Scalar) -> Scalar:
-    lengths = jnp.arange(1, 2 * m)
+    lengths = jnp.arange(1, 2 * m, dtype=k.dtype)
     gamma = jnp.arccosh(jnp.cosh(2 * k) / jnp.tanh(2 * k) - jnp.cos(jnp.pi * lengths / m))
     odd, even = 0.5 * n * gamma[::2], 0.5 * n * gamma[1::2]
     zero = 0.5 * n * signed_gamma_zero(k)
