@@ -96,7 +96,7 @@ class InterpolantSDE(AbstractTransition):
 
     references: ClassVar[tuple[str, ...]] = ("interpolants2023", "sit")
     predictor: Predictor
-    epsilon: AbstractEpsilon = NoiseLevel()
+    epsilon: AbstractEpsilon = eqx.field(default_factory=NoiseLevel)
     solver: AbstractSDEStep = StochasticHeun()
 
     def drift(

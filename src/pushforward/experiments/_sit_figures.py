@@ -75,5 +75,5 @@ def _ways(x: np.ndarray) -> Any:
         )
         axis.set(title=f"the same noise, label {label}", xlabel="$t$")
         axis.tick_params(length=0)
-    text = "From noise to digit along the ODE and along SDEs with more and more noise."
+    text = "From noise to digit along the ODE and along SDEs with more noise, guidance 2."
     return captioned(figure, "Ways", text)

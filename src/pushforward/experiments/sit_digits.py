@@ -193,16 +193,19 @@ def _grids(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> Any
 
 
 def _ways(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> None:
-    """March one noise to a digit with every ε and keep a few times."""
+    """March one noise to a digit with every ε, guidance 2, and keep a few times."""
     import equinox as eqx
     import jax.numpy as jnp
 
     labels, size = jnp.array([3, 8]), len(EPSILONS)
     start = jnp.stack([parts.initial.sample(key=key)] * 2)
-    path, noise = pf.paths.Linear(), pf.paths.NoiseLevel()
-    kernel = pf.recipes.sde_process(path, pf.paths.Velocity(), noise, model)
+    kernel = eqx.tree_at(
+        lambda k: (k.predictor.model.scale, k.epsilon.scale),
+        parts.process(model),
+        (jnp.asarray(2.0), jnp.asarray(EPSILONS)),
+    )
     pf.simulate(
-        eqx.tree_at(lambda k: k.epsilon.scale, kernel, jnp.asarray(EPSILONS)),
+        kernel,
         jnp.broadcast_to(start[None], (size, *start.shape)),
         times=parts.times,
         stacked=lambda k: k.epsilon,
