@@ -55,7 +55,6 @@ class UnderdampedLangevin(AbstractProcess):
 
     references: ClassVar[tuple[str, ...]] = ("nets",)
     start_gradients: ClassVar[int] = 1
-    start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing
     drift: Callable = Zero()
     gamma: Scalar = eqx.field(default=2.0, converter=scalar)
