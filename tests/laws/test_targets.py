@@ -25,6 +25,7 @@ from pushforward.spaces import Euclidean
 from pushforward.targets import (
     AbstractDistribution,
     AbstractEnergy,
+    AbstractFiniteEnergy,
     AbstractLocalEnergy,
     BosonAction,
     DenseAction,
@@ -269,4 +270,5 @@ def test_no_public_energy_is_missing():
         for cls in vars(targets).values()
         if inspect.isclass(cls) and issubclass(cls, AbstractEnergy) and not inspect.isabstract(cls)
     }
+    public = {cls for cls in public if not issubclass(cls, AbstractFiniteEnergy)}  # their own file
     assert public <= {type(build(name)) for name in ENERGIES}
