@@ -72,6 +72,30 @@ REGISTRY: dict[str, Entry] = {
         tags=("lattice", "replica exchange"),
         time="smoke 30 s, laptop 3 min",
     ),
+    "interpolant-gmm": Entry(
+        "interpolant_gmm",
+        "ODE, SDEs with any noise and densities of one learned velocity",
+        tags=("interpolants", "generation"),
+        time="smoke 30 s, laptop 5 min",
+    ),
+    "sit-digits": Entry(
+        "sit_digits",
+        "A transformer that draws handwritten digits, guided by their labels",
+        tags=("sit", "generation", "images"),
+        time="smoke 30 s, laptop 10 min",
+    ),
+    "metal-disorder": Entry(
+        "metal_disorder",
+        "A metal whose electrons scatter off a field with random couplings",
+        tags=("metals", "disorder"),
+        time="smoke 30 s, laptop 15 min",
+    ),
+    "multiscale-u1": Entry(
+        "multiscale_u1",
+        "Gauge fields from one site to a lattice: constant weights, no frozen charge",
+        tags=("multiscale", "gauge"),
+        time="smoke 40 s, laptop 5 min",
+    ),
     "nets-gmm40": Entry(
         "nets_gmm40",
         "A neural sampler for an energy with forty modes, with exact weights",

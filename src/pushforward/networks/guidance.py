@@ -76,7 +76,7 @@ class Guided(eqx.Module):
     scale: Scalar = eqx.field(converter=scalar)
     null: Context = eqx.field(converter=lambda null: jax.tree.map(jnp.asarray, null))
     interval: tuple[Scalar, Scalar] = eqx.field(
-        default=(0.0, 1.0), converter=lambda pair: tuple(scalar(t) for t in pair)
+        default=(0.0, 1.0), converter=lambda pair: (scalar(pair[0]), scalar(pair[1]))
     )
     channels: int | None = eqx.field(static=True, default=None)
 

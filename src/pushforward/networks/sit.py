@@ -151,8 +151,8 @@ class SiT(eqx.Module):
         learn_sigma: bool = False,
         key: PRNGKey,
     ):
-        self.shape, self.patch, self.learn_sigma = tuple(shape), patch, learn_sigma
-        check_sizes(self.shape, size, patch, num_classes)
+        self.shape, self.patch, self.learn_sigma = shape, patch, learn_sigma
+        check_sizes(shape, size, patch, num_classes)
         channels, side, width = self.shape[0], self.shape[1] // patch, size.width
         keys = [jax.random.fold_in(key, k) for k in range(7)]
         self.patches = Affine.xavier(channels * patch**2, width, key=keys[0])

@@ -7,7 +7,7 @@ from a point mass, says so by `path.known(x0)`.
 """
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -27,14 +27,14 @@ class AbstractWeighting(eqx.Module):
     """A weight W(t) of the squared residual."""
 
     @abstractmethod
-    def __call__(self, path: AbstractInterpolant, t: Time) -> Scalar:
+    def __call__(self, path: Any, t: Time) -> Scalar:
         """Return W(t)."""
 
 
 class Unweighted(AbstractWeighting):
     """W = 1."""
 
-    def __call__(self, path: AbstractInterpolant, t: Time) -> Scalar:
+    def __call__(self, path: Any, t: Time) -> Scalar:
         """Return 1."""
         return jnp.ones_like(t)
 
@@ -42,7 +42,7 @@ class Unweighted(AbstractWeighting):
 class VelocityWeight(AbstractWeighting):
     """W = (Δ/β)²: with it the noise and score losses ARE the velocity loss (SiT's "velocity")."""
 
-    def __call__(self, path: AbstractAffine, t: Time) -> Scalar:
+    def __call__(self, path: Any, t: Time) -> Scalar:
         """Return (Δ/β)²."""
         return 1 / path.inverse(t).beta ** 2
 
@@ -50,7 +50,7 @@ class VelocityWeight(AbstractWeighting):
 class LikelihoodWeight(AbstractWeighting):
     """W = Δ/(αβ): the bound on the log likelihood of the score SDE (SiT's "likelihood")."""
 
-    def __call__(self, path: AbstractAffine, t: Time) -> Scalar:
+    def __call__(self, path: Any, t: Time) -> Scalar:
         """Return Δ/(αβ)."""
         return 1 / (path.alpha(t) * path.inverse(t).beta)
 

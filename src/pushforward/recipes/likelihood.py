@@ -84,7 +84,7 @@ def log_likelihood(
     found = simulate(
         density_flow(predictor, solver, control),
         Dense(x1, jnp.zeros(x1.shape[0], x1.dtype)),
-        times=grid[::-1],
+        times=jnp.asarray(grid[::-1]),
         context=context,
         lanes=lanes,
         key=jax.random.key(0),  # nothing is drawn
