@@ -219,6 +219,13 @@ BIBTEX: dict[str, str] = {
   volume = {30},
   year = {2017},
 }""",
+    "multiscale2024": """\
+@article{multiscale2024,
+  title = {Multiscale normalizing flows for gauge theories},
+  author = {Abbott, Ryan and others},
+  journal = {arXiv:2404.10819},
+  year = {2024},
+}""",
     "omelyan2003": """\
 @article{omelyan2003,
   title = {Symplectic analytically integrable decomposition algorithms: classification,

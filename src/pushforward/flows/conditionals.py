@@ -7,7 +7,7 @@ Mises about the midpoint of A and C with concentration 2 b_k cos(δ), 2δ the co
 beyond δ = π/2: the sign matters where the arms are opposite.
 
 U(1) links are drawn by inverting the distribution function: with X = (A + C)/2 + u the density is
-even in u, its Fourier series comes from 128 points, and bisection finds u to the last digit.
+even in u, its Fourier series comes from 128 points, and Newton's steps in a bracket find u.
 """
 
 import math
@@ -22,7 +22,7 @@ from ..spaces import U1, AbstractGroup
 from ..targets.characters import check_characters, log_character_weight, log_ratios
 from .multiscale import AbstractConditional
 
-POINTS, BISECTIONS = 128, 54
+POINTS, NEWTON_STEPS, BISECTIONS = 128, 12, 54
 
 
 class CharacterConditional(AbstractConditional):
@@ -67,22 +67,38 @@ class CharacterConditional(AbstractConditional):
 
     def _quantile(self, delta: Scalar, uniform: Scalar) -> Scalar:
         """Return u with F(u) = uniform, for the density ∝ w_k(δ + u) w_k(δ − u) on [−π, π)."""
+
+        def log_p(u: Array) -> Array:
+            return self._log_w(jnp.cos(delta + u)) + self._log_w(jnp.cos(delta - u))
+
+        step = 2 * math.pi / POINTS
         grid = jnp.linspace(-math.pi, math.pi, POINTS, endpoint=False, dtype=delta.dtype)
-        log_p = self._log_w(jnp.cos(delta + grid)) + self._log_w(jnp.cos(delta - grid))
-        series = jnp.fft.rfft(jnp.exp(log_p - jnp.max(log_p))).real
-        n = jnp.arange(1, POINTS // 2)
-        signs = jnp.where(n % 2 == 0, 1.0, -1.0).astype(delta.dtype)  # the grid begins at −π
-        terms = signs * series[1:-1] / (series[0] * n.astype(delta.dtype) * math.pi)
+        values = log_p(grid)
+        top = jnp.max(values)
+        series = jnp.fft.rfft(jnp.exp(values - top)).real
+        n = jnp.arange(1, POINTS // 2).astype(delta.dtype)
+        terms = series[1:-1] / (series[0] * math.pi * n)  # of sin n(u + π)
+        mass = 2 * math.pi * series[0] / POINTS
 
-        def bisect(_, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-            low, high = ends
-            middle = 0.5 * (low + high)
-            left = 0.5 + middle / (2 * math.pi) + _sines(terms, middle) > uniform
-            return jnp.where(left, low, middle), jnp.where(left, middle, high)
+        def distribution(u: Scalar) -> Scalar:
+            return (u + math.pi) / (2 * math.pi) + _sines(terms, u + math.pi)
 
-        ends = jnp.full_like(delta, -math.pi), jnp.full_like(delta, math.pi)
-        low, high = jax.lax.fori_loop(0, BISECTIONS, bisect, ends)
-        return 0.5 * (low + high)
+        # A bracket from F on the grid, then Newton's steps, halving where they leave it.
+        spectrum = -0.5 * POINTS * jnp.pad(terms, 1)
+        sines = jnp.fft.irfft(jax.lax.complex(jnp.zeros_like(spectrum), spectrum), POINTS)
+        place = jnp.sum((grid + math.pi) / (2 * math.pi) + sines <= uniform) - 1
+        low = grid[jnp.clip(place, 0)]
+
+        def closer(_, carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
+            u, low, high = carry
+            excess = distribution(u) - uniform
+            low, high = jnp.where(excess > 0, low, u), jnp.where(excess > 0, u, high)
+            newton = u - excess * mass / jnp.exp(log_p(u) - top)
+            inside = (newton >= low) & (newton <= high)
+            return jnp.where(inside, newton, 0.5 * (low + high)), low, high
+
+        start = low + 0.5 * step, low, low + step
+        return jax.lax.fori_loop(0, NEWTON_STEPS, closer, start)[0]
 
 
 def MatchedConditional(  # noqa: N802 - a conditional, named as one
