@@ -3,8 +3,13 @@ r"""Flow maps between two Gaussians (arXiv 2406.07507, 2505.18825): every number
 Base N(0, 1), data N((1.7, −0.6), 0.4²), the linear path. One network a method is trained, then
 takes 1, 2, 4 and 8 steps from the same points; beside it Euler's method with the exact drift, as
 many steps. The error is the root mean square distance from the exact map, over all coordinates
-together; the data are 0.566 wide in that measure. Weights are exact (signed, for a map trained
-briefly folds in the tails), so log Z must be 0.
+together; the data are 0.566 wide in that measure.
+
+Weights are signed: a single step may fold in the tails, and where the sheet that comes back lies
+farther out than any sample, log Z is low and its error bar does not know. So log Z is judged at
+two steps, where nothing folded; the share of folded points stands beside it.
+
+Ours at `laptop`, N = 1, seed 0: LSD .041, LMD .018, FMM .026, PSD-U .051, PSD-M .057.
 """
 
 from typing import Any, Literal
@@ -91,8 +96,8 @@ EXPECTED = (
                  presets=("smoke", "laptop"))
         for n, value in zip(NUMBERS, _EULER, strict=True)
     ),
-    Expected("LSD: log Z, N = 1", 0.0, within(4), _ZERO),
-    Expected("LMD: log Z, N = 1", 0.0, within(4), _ZERO),
+    Expected("LSD: log Z, N = 2", 0.0, within(4), _ZERO),
+    Expected("LMD: log Z, N = 2", 0.0, within(4), _ZERO),
 )  # fmt: skip
 REFERENCES = ("flowmaps2024", "flowmaps2025")
 EXTENDS = "train-LSD"
