@@ -49,9 +49,13 @@ def _energies(t: float) -> np.ndarray:
     law = pf.targets.asymmetric_mixture()
     variances = t**2 * law.variances + (1 - t) ** 2
     here = type(law)(law.log_weights, t * law.means, variances, law.axes)
-    x, y = (np.linspace(*LIMITS[2 * k : 2 * k + 2], GRID) for k in (0, 1))
-    points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(law.means.dtype)
+    points = np.stack(np.meshgrid(*_axes()), axis=-1).reshape(-1, 2).astype(law.means.dtype)
     return np.asarray(jax.jit(jax.vmap(here))(points)).reshape(GRID, GRID)
+
+
+def _axes() -> tuple[np.ndarray, np.ndarray]:
+    left, right, bottom, top = LIMITS
+    return np.linspace(left, right, GRID), np.linspace(bottom, top, GRID)
 
 
 def _along(clouds: dict[str, np.ndarray]) -> Any:
@@ -72,8 +76,7 @@ def _trajectories(x: np.ndarray) -> Any:
     figure, axes = panels(1, len(SHOWN), width=FULL, height=3.9, sharex=True, sharey=True)
     density = np.exp(-0.3 * _energies(1.0))  # flattened, so that all modes are seen
     for axis, scale, path in zip(axes[0], SHOWN, np.moveaxis(x, 1, 0), strict=True):
-        extent = np.linspace(*LIMITS[:2], GRID), np.linspace(*LIMITS[2:], GRID)
-        axis.contourf(*extent, density, levels=12, cmap="Greys", alpha=0.55)
+        axis.contourf(*_axes(), density, levels=12, cmap="Greys", alpha=0.55)
         axis.plot(path[:, :, 0], path[:, :, 1], color=BLUE, lw=0.7, alpha=0.75)
         axis.plot(*path[0].T, "o", color=GREY, ms=3, label="$t = 0$")
         axis.plot(*path[-1].T, "o", color=GREEN, ms=3.5, label="$t = 1$")

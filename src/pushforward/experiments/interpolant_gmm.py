@@ -153,12 +153,16 @@ def _sample(config: Config, parts: Any, kernel: Any, label: str, folder: Any, ke
     )
 
 
+def _noise(kernel: Any) -> Any:
+    return kernel.epsilon.scale
+
+
 def scanned(kernel: Any, scales: Any) -> Any:
     """Return the SDE kernel with a stack of noises: the factors n of ε = n α."""
     import equinox as eqx
     import jax.numpy as jnp
 
-    return eqx.tree_at(lambda k: k.epsilon.scale, kernel, jnp.asarray(scales, float))
+    return eqx.tree_at(_noise, kernel, jnp.asarray(scales, float))
 
 
 def _scan(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> None:
@@ -171,7 +175,7 @@ def _scan(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> Non
         num,
         times=jnp.linspace(0.0, 1.0, config.sampling.steps + 1),
         initial=parts.initial,
-        stacked=lambda k: k.epsilon,
+        stacked=_noise,
         observe=lambda x: {"energy": law(x), "energy2": law(x) ** 2},
         folder=folder.stage("scan"),
         key=key,
@@ -189,7 +193,7 @@ def _paths(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> No
         scanned(kernel, SHOWN),
         jnp.broadcast_to(start[None], (len(SHOWN), *start.shape)),
         times=jnp.linspace(0.0, 1.0, 4 * config.sampling.steps + 1),
-        stacked=lambda k: k.epsilon,
+        stacked=_noise,
         keep=pf.drivers.Keep(1),
         folder=folder.stage("paths"),
         key=key,
@@ -197,8 +201,8 @@ def _paths(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> No
 
 
 def _numbers(label: str, samples: Any, law: Any) -> dict[str, Estimate]:
-    mean = samples.mean()
-    return {f"{label}: E[−log p]": Estimate(*map(float, samples.mean(law)))} | {
+    mean, energy = samples.mean(), samples.mean(law)
+    return {f"{label}: E[−log p]": Estimate(float(energy.value), float(energy.error))} | {
         f"{label}: E[x{i + 1}]": Estimate(float(mean.value[i]), float(mean.error[i]))
         for i in range(2)
     }

@@ -161,6 +161,14 @@ def _train(config: Config, parts: Any, folder: Any, key: Any) -> tuple[Any, floa
     return model, float(loss[-max(1, len(loss) // 10) :].mean())
 
 
+def _guidance(kernel: Any) -> Any:
+    return kernel.predictor.model.scale
+
+
+def _noise(kernel: Any) -> Any:
+    return kernel.epsilon.scale
+
+
 def _labels(config: Config) -> Any:
     import numpy as np
 
@@ -177,12 +185,12 @@ def _grids(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> Any
     scales, labels = jnp.asarray(config.sampling.guidance), _labels(config)
     shape = (len(scales), len(labels))
     start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(key, shape[1]))
-    kernel = eqx.tree_at(lambda k: k.predictor.model.scale, parts.process(model), scales)
+    kernel = eqx.tree_at(_guidance, parts.process(model), scales)
     samples = pf.simulate(
         kernel,
         jnp.broadcast_to(start[None], (*shape, *start.shape[1:])),  # every scale from one noise
         times=parts.times,
-        stacked=lambda k: k.predictor.model.scale,
+        stacked=_guidance,
         context=jnp.broadcast_to(labels[None], shape),
         index=jnp.broadcast_to(jnp.arange(shape[1])[None], shape),
         keep=pf.drivers.Keep(config.sampling.steps),
@@ -200,7 +208,7 @@ def _ways(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> None
     labels, size = jnp.array([3, 8]), len(EPSILONS)
     start = jnp.stack([parts.initial.sample(key=key)] * 2)
     kernel = eqx.tree_at(
-        lambda k: (k.predictor.model.scale, k.epsilon.scale),
+        lambda k: (_guidance(k), _noise(k)),
         parts.process(model),
         (jnp.asarray(2.0), jnp.asarray(EPSILONS)),
     )
@@ -208,7 +216,7 @@ def _ways(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> None
         kernel,
         jnp.broadcast_to(start[None], (size, *start.shape)),
         times=parts.times,
-        stacked=lambda k: k.epsilon,
+        stacked=_noise,
         context=jnp.broadcast_to(labels[None], (size, 2)),
         keep=pf.drivers.Keep(config.sampling.steps // 5),
         folder=folder.stage("ways"),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from .._errors import InputError
-from .._typing import Array, Float, Int, PRNGKey
+from .._typing import PRNGKey
 from ..dynamics import InterpolantSDE
 from ..networks import Guided, LabelDropout, SiT, Size
 from ..objectives import Regression
@@ -25,8 +25,8 @@ from .interpolant import sde_process
 
 
 def sit(
-    images: Float[Array, "n c h w"],
-    labels: Int[Array, " n"],
+    images: ArrayLike,
+    labels: ArrayLike,
     size: Size,
     *,
     num_classes: int | None = None,
@@ -48,9 +48,9 @@ def sit(
     Parameters
     ----------
     images
-        (n, C, H, H) in [−1, 1], or integers with `augment=Dequantise(levels)`.
+        (n, C, H, H), in [−1, 1], or integers with `augment=Dequantise(levels)`.
     labels
-        Integers in [0, num_classes).
+        (n,) integers in [0, num_classes).
     size
         `SIT_SIZES["S"]` to "XL", or `Size(depth, width, heads)`.
     num_classes
