@@ -49,7 +49,7 @@ from pushforward.targets import Energy, Haar, Ladder, Normal, WilsonAction
 KEY = jax.random.key(0)
 
 
-# ----------------------------------------------------------------------- two Gaussians, by quadrature
+# -------------------------------------------------------------------- two Gaussians, by quadrature
 
 
 class Bent(AbstractBijection):
@@ -132,7 +132,7 @@ def test_swaps_of_two_gaussians(bridge, rate, ess):
         np.testing.assert_allclose(0.35**2 / (share @ weights**2), ess, rtol=0, atol=1e-6)
 
 
-# --------------------------------------------------------------------- Z_3 on the 2 x 1 torus, exactly
+# ----------------------------------------------------------------- Z_3 on the 2 x 1 torus, exactly
 
 LATTICE = Lattice((2, 1))
 STATES = np.array(list(itertools.product(range(3), repeat=4)))
@@ -218,7 +218,7 @@ def test_swaps_leave_every_state_its_probability():
     assert moved_by(acceptance, *new) > 1e-5
 
 
-# --------------------------------------------------------- a path bridge on a ring, all tapes enumerated
+# --------------------------------------------------- a path bridge on a ring, all tapes enumerated
 
 TABLE = np.random.default_rng(3).normal(size=(4, 4))  # energies: grid time, state
 TIMES = uniform_times(3)
@@ -351,7 +351,7 @@ def test_a_map_that_folds_has_no_work():
         assert bool(jnp.isnan(out.work)) == folds
 
 
-# ------------------------------------------------------------------------------- U(1) on a 4 x 4 torus
+# --------------------------------------------------------------------------- U(1) on a 4 x 4 torus
 
 SPACE = LinkSpace(U1(), Lattice((4, 4)))
 
