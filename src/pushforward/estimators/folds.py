@@ -5,9 +5,9 @@ for each, so their mean is too large. With s = sign det ∇X the preimages cance
 
     E[s w] = deg(X) Z,   E[s w f]/E[s w] = mean of f,   deg(X) = 1
 
-for a proper map homotopic to the identity. The price is variance: folds add noise of both signs. And
-a sheet of the map that only the far tail of the base reaches is seen by no sample: then Z comes out
-low and the error does not know. Trust it where folds lie in the bulk, or where there are none.
+for a proper map homotopic to the identity. The price is variance: folds add noise of both signs.
+And a sheet of the map that only the far tail of the base reaches is seen by no sample: then Z
+comes out low and the error does not know. Trust it where folds lie in the bulk.
 """
 
 import jax

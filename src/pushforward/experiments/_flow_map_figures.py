@@ -64,12 +64,13 @@ def _errors(config, runs):
         axes[0, 0].plot(numbers, rms, marker=dot, label=label, **styles[label])
     axes[0, 0].axhline(WIDTH * config.dim**0.5, color=GREY, lw=0.8, zorder=0)
     axes[0, 0].text(8, WIDTH * config.dim**0.5 * 1.08, "width of the data", ha="right", color=GREY)
-    axes[0, 0].set_ylim(top=WIDTH * config.dim**0.5 * 1.6)
     axes[0, 0].set_xscale("log", base=2)
     axes[0, 0].set_yscale("log")
+    low, _ = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(0.25 * low, WIDTH * config.dim**0.5 * 1.6)  # room for the legend
     axes[0, 0].set(xlabel="steps $N$", ylabel="distance from the exact map")
     axes[0, 0].set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
-    axes[0, 0].legend()
+    axes[0, 0].legend(loc="lower left", ncols=3)
     for label in labels:
         if (label, 1) not in runs:
             continue
@@ -134,7 +135,8 @@ def _defects(config, models):
         axis.set_xlabel("from $s$")
     for axis in axes[:, 0]:
         axis.set_ylabel("to $t$")
-    figure.colorbar(image, ax=axes, shrink=0.85, label=r"$|\partial_t X - b_t(X)|$ over $|v|$")
+    used = list(axes.flat[: len(values)])
+    figure.colorbar(image, ax=used, shrink=0.85, label=r"$|\partial_t X - b_t(X)|$ over $|v|$")
     return captioned(
         figure,
         "Lagrangian defect",
