@@ -235,6 +235,7 @@ def test_down_the_grid_the_reversed_chain_runs():
     assert abs(z_score(ordered.log_z, -LOG_Z)) > 10
 
 
+@pytest.mark.slow
 def test_resampled_populations_keep_log_z():
     samples = simulate(
         mean_field(), 8_000, times=TIMES, resample=Systematic(0.8), populations=8,
@@ -244,6 +245,7 @@ def test_resampled_populations_keep_log_z():
     assert abs(z_score(samples.log_z, LOG_Z)) < 4.5
 
 
+@pytest.mark.slow
 def test_an_asymmetric_target_with_random_rates():
     energy = Ising((3, 3), 0.3, 0.2)
     jump = Jump(cooling(energy), jax.tree.map(_halved, random_net()), 0.5)

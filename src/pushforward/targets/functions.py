@@ -139,29 +139,7 @@ def check_energy(energy: AbstractEnergy, num: int = 8) -> None:
     keys = jax.random.split(jax.random.key(0), num)
     points = jax.vmap(lambda k: space.reference(key=k))(keys)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), points)
-    try:
-        out = jax.eval_shape(energy, one)
-    except jax.errors.TracerArrayConversionError as error:
-        raise InputError(
-            "the energy calls NumPy (or another library) on a traced array. Write it with "
-            "jax.numpy: `import jax.numpy as jnp` and jnp.exp(x) instead of np.exp(x)"
-        ) from error
-    except jax.errors.ConcretizationTypeError as error:
-        raise InputError(
-            "the energy needs the value of a traced array (an `if` or `float(...)` on x). Write "
-            "jnp.where(condition, a, b) instead of `if`, and no float()"
-        ) from error
-    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
-    if shape is None:
-        raise InputError(f"the energy returned {out!r}, expected a real scalar array")
-    if shape != ():
-        raise InputError(
-            f"the energy of ONE sample {_describe(one)} returned shape {shape}, expected a scalar "
-            "(): energies see one sample, vmap is applied for you; sum over the coordinates, as "
-            "in jnp.sum(log_density)"
-        )
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"the energy returned dtype {dtype}, expected a real floating dtype")
+    _check_scalar(energy, one)
     smooth = isinstance(space, AbstractManifold)
 
     def look(x: X) -> tuple[V, Array]:
@@ -189,6 +167,33 @@ def check_energy(energy: AbstractEnergy, num: int = 8) -> None:
             f"the gradient of the energy is not finite at x = {_first(points, k)}, where "
             f"U = {values[k]}: a `where` whose unchosen branch is NaN? Make both branches finite"
         )
+
+
+def _check_scalar(energy: AbstractEnergy, one: X) -> None:
+    """Refuse an energy that JAX cannot trace or that returns no real scalar."""
+    try:
+        out = jax.eval_shape(energy, one)
+    except jax.errors.TracerArrayConversionError as error:
+        raise InputError(
+            "the energy calls NumPy (or another library) on a traced array. Write it with "
+            "jax.numpy: `import jax.numpy as jnp` and jnp.exp(x) instead of np.exp(x)"
+        ) from error
+    except jax.errors.ConcretizationTypeError as error:
+        raise InputError(
+            "the energy needs the value of a traced array (an `if` or `float(...)` on x). Write "
+            "jnp.where(condition, a, b) instead of `if`, and no float()"
+        ) from error
+    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    if shape is None:
+        raise InputError(f"the energy returned {out!r}, expected a real scalar array")
+    if shape != ():
+        raise InputError(
+            f"the energy of ONE sample {_describe(one)} returned shape {shape}, expected a scalar "
+            "(): energies see one sample, vmap is applied for you; sum over the coordinates, as "
+            "in jnp.sum(log_density)"
+        )
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"the energy returned dtype {dtype}, expected a real floating dtype")
 
 
 def _first(points: X, k: int) -> str:
