@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import erfc, erfcinv, expit
 
 from .._errors import InputError, NumericalError
@@ -81,7 +81,7 @@ def bar(forward, backward) -> FreeEnergy:
         low -= high - low
     while excess(high) < 0:
         high += high - low
-    value = float(brentq(excess, low, high, xtol=1e-13, rtol=1e-14))
+    value = float(root_scalar(excess, bracket=(low, high), xtol=1e-13).root)
     parts = [np.mean(f**2) / np.mean(f) ** 2 / f.size - 1 / f.size for f in counts(value)]
     return FreeEnergy(value, math.sqrt(sum(parts)))
 

@@ -155,7 +155,9 @@ def pair_names(config: Config) -> list[str]:
 
 def exact(config: Config, rung: int) -> Any:
     """Return the exact numbers of a rung."""
-    return pf.targets.exact.gauge2d(pf.spaces.U1(), config.beta[rung], config.side**2)
+    from pushforward.targets.exact import gauge2d
+
+    return gauge2d(pf.spaces.U1(), config.beta[rung], config.side**2)
 
 
 def _recipe(config: Config, walkers: Any) -> Any:

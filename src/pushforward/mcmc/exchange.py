@@ -22,7 +22,6 @@ from .._tree import take
 from .._typing import Array, Context, Count, Flag, Float, Int, PRNGKey, Time, X
 from ..dynamics import (
     AbstractKernel,
-    AbstractStationary,
     State,
     any_failed,
     march,
@@ -101,7 +100,7 @@ class Replicas(eqx.Module):
     heading: Int[Array, " replicas"]
 
 
-class ReplicaExchange(AbstractStationary):
+class ReplicaExchange(AbstractKernel):
     r"""Local updates on a ladder of energies and swaps between neighbours.
 
     ONE sample is the whole ladder: a leading axis of R replicas.
@@ -156,6 +155,16 @@ class ReplicaExchange(AbstractStationary):
             raise InputError(f"updates_per_swap must be at least 1, got {self.updates_per_swap}")
 
     @property
+    def stationary(self) -> bool:
+        """True: the product of the rungs stays."""
+        return True
+
+    @property
+    def weighted(self) -> bool:
+        """False: no weight changes."""
+        return False
+
+    @property
     def path(self) -> Ladder:
         """The product of the rungs."""
         return Ladder(self.kernel.path)  # pyright: ignore[reportAttributeAccessIssue]
@@ -178,15 +187,15 @@ class ReplicaExchange(AbstractStationary):
         """Update, swap the even pairs, update, swap the odd pairs."""
         t = jnp.maximum(t, t_next)
         halves = (0, 1)[: self.num_replicas - 1]  # two replicas have no odd pair
-        updates, swaps = [], {}
-        trips = jnp.zeros((), jnp.int32)
+        updates, swaps, trips = [], {}, jnp.zeros((), jnp.int32)
         for parity in halves[::-1] if self.backward else halves:
             keys = [jax.random.fold_in(key, 2 * parity + k) for k in range(2)]
-            if not self.backward:
-                state, update = self._update(state, t, keys[0])
-            state, swaps[parity], arrived = self._swap(state, t, parity, keys[1])
             if self.backward:
+                state, swaps[parity], arrived = self._swap(state, t, parity, keys[1])
                 state, update = self._update(state, t, keys[0])
+            else:
+                state, update = self._update(state, t, keys[0])
+                state, swaps[parity], arrived = self._swap(state, t, parity, keys[1])
             updates.append(update)
             trips = trips + arrived
         update = reduce_particles(jax.tree.map(lambda *a: jnp.stack(a), *updates))

@@ -36,8 +36,9 @@ class Ladder(AbstractLocalEnergy):
 
     rungs: AbstractEnergy
 
-    def __check_init__(self):
-        sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(self.rungs, eqx.is_array))}
+    def __init__(self, rungs: AbstractEnergy):
+        self.rungs = rungs
+        sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(eqx.filter(rungs, eqx.is_array))}
         if len(sizes) != 1 or () in sizes:
             raise InputError(
                 f"the arrays of the rungs have leading axes {sorted(sizes)}, expected one common "
