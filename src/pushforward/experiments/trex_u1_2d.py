@@ -80,7 +80,7 @@ EXPECTED = (
     Expected("flow: swap rate (2, 4)", 0.018, at_least(), Goal(), presets=_PAIR,
              note="ten times plain"),
     Expected("flow: BAR, ΔF (2, 4)", -102.46283917905808, within(4), _EXACT, presets=_PAIR),
-    Expected("flow: Q² of the last rung", 1.0064141579, within(4), _EXACT, presets=("paper",)),
+    Expected("flow: <Q²> (β = 7, L = 16)", 1.0064141579, within(4), _EXACT, presets=("paper",)),
 )  # fmt: skip
 REFERENCES = ("trex2024", "residual2023", "swendsen1986", "duane1987", "jarzynski1997")
 EXTENDS = "train"
