@@ -79,7 +79,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
         steps=config.steps,
         warm_up=config.warm_up,
         initial=pf.targets.Haar(energy.space),
-        stacked=lambda kernel: kernel.path.beta,
+        stacked=lambda kernel: kernel.path.beta,  # pyright: ignore[reportAttributeAccessIssue]
         observe=eqx.Partial(_observe, energy.space),
         folder=folder.stage("hmc"),
         key=key,

@@ -131,7 +131,8 @@ def adapt(
             "adapt needs one number as step_size to start from: HMC(action, 0.1, 10); got "
             f"{kernel.step_size}"
         )
-    length = float(kernel.step_size) * int(kernel.num_steps)
+    guess = step_size = float(kernel.step_size)
+    length = guess * int(kernel.num_steps)
     dtype = kernel.step_size.dtype
 
     def with_steps(step_size: float) -> HMC:
@@ -145,12 +146,13 @@ def adapt(
         samples = simulate(running, x, steps=1, key=jax.random.fold_in(key, i))
         x = samples.x
         rates.append(float(samples.record["info.acceptance"].mean()))
-        state, step_size = averaging.update(state, scalar(rates[-1]))
-        running = with_steps(float(step_size))
+        state, proposed = averaging.update(state, scalar(rates[-1]))
+        step_size = float(proposed)
+        running = with_steps(step_size)
     if not any(rates[steps // 2 :]):
         raise InputError(
-            f"no trajectory was accepted, the last with step_size {float(running.step_size):.3g}: "
-            f"start from a smaller one than {float(kernel.step_size):.3g}, or from thermal chains"
+            f"no trajectory was accepted, the last with step_size {step_size:.3g}: start from a "
+            f"smaller one than {guess:.3g}, or from thermal chains"
         )
     count = with_steps(float(averaging.final(state))).num_steps
     return with_steps(length / int(count)), x
