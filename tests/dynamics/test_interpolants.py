@@ -57,7 +57,15 @@ SOLVERS = {
     "rk4": RungeKutta38(),
 }
 ONE = scalar(1.0)
-cases = pytest.mark.parametrize(("name", "what"), [(p, r) for p in PATHS for r in PREDICTIONS])
+FAST = {("Linear", "velocity"), ("GVP", "velocity"), ("VP", "score")}
+cases = pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        pytest.param(p, r, marks=() if (p, r) in FAST else pytest.mark.slow)
+        for p in PATHS
+        for r in PREDICTIONS
+    ],
+)
 
 
 def network(t, x, *, context=None, key=None):

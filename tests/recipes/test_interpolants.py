@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import pushforward as pf
@@ -52,9 +53,12 @@ def test_the_exact_velocity():
     assert abs(LAW.log_prob(x) + 9.242156819105292) < 1e-13
 
 
-@pytest.mark.parametrize("path", [Linear(), Trigonometric(1.3)])
+SLOW = pytest.param(Trigonometric(1.3), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("path", [Linear(), SLOW])
 def test_densities_along_the_flow_are_those_of_the_data(path):
-    x = points()
+    x = points(40)
     truth = jax.vmap(LAW.log_prob)(x)
     fixed = log_likelihood(exact(path), x, times=uniform_times(100))
     assert np.abs(fixed.value - truth).max() < 1e-4
@@ -137,19 +141,16 @@ def test_a_noise_that_is_infinite_at_the_end_stops_with_a_remedy():
 
 def test_an_interpolant_learns():
     parts = interpolant(LAW, width=32, steps=20)
-    model, history = pf.fit(
-        parts.model, parts.objective, parts.source, steps=400, batch=128, key=KEY
-    )
-    loss = history.metrics["loss"]
-    assert loss[-40:].mean() < 0.8 * loss[:5].mean()
-    samples = pf.simulate(
-        parts.process(model), 2000, times=parts.times, initial=parts.initial, key=KEY
-    )
-    untrained = pf.simulate(
-        parts.process(parts.model), 2000, times=parts.times, initial=parts.initial, key=KEY
-    )
-    mean, before = (float(s.mean(LAW).value) for s in (samples, untrained))
-    assert mean < 0.6 * before
+    options = {"steps": 1500, "optimiser": optax.adam(3e-3), "batch": 128, "key": KEY}
+    model, _ = pf.fit(parts.model, parts.objective, parts.source, **options)
+
+    def mean(model):
+        kernel = parts.process(model)
+        return pf.simulate(kernel, 2000, times=parts.times, initial=parts.initial, key=KEY).mean(
+            LAW
+        )
+
+    assert mean(model).value < 2.5 < 6 < mean(parts.model).value  # exact 1.863
 
 
 def test_a_small_transformer_trains_and_samples_with_labels():
@@ -159,20 +160,21 @@ def test_a_small_transformer_trains_and_samples_with_labels():
     assert read_digits().images.shape == (1797, 1, 8, 8)
     assert read_digits().images.max() == 16
     parts = sit(train.images, train.labels, Size(1, 16, 2), augment=Dequantise(17), scale=1.5)
-    model, history = pf.fit(parts.model, parts.objective, parts.source, steps=60, batch=32, key=KEY)
+    options = {"steps": 100, "optimiser": optax.adam(5e-3), "batch": 32, "key": KEY}
+    model, history = pf.fit(parts.model, parts.objective, parts.source, **options)
     loss = history.metrics["loss"]
     assert loss[-10:].mean() < 0.8 * loss[:3].mean()
-    labels = jnp.arange(4)
-    samples = pf.simulate(
-        parts.process(model), 4, times=uniform_times(3), initial=parts.initial, context=labels,
-        key=KEY,
-    )  # fmt: skip
+    options = {"times": uniform_times(3), "initial": parts.initial, "key": KEY}
+    samples = pf.simulate(parts.process(model), 4, context=jnp.arange(4), **options)
     assert samples.x.shape == (4, 1, 8, 8)
     with pytest.raises(InputError, match="needs a label"):
-        pf.simulate(parts.process(model), 4, times=uniform_times(3), initial=parts.initial, key=KEY)
+        pf.simulate(parts.process(model), 4, **options)
 
 
 def test_what_is_refused():
+    for solver in (diffrax.Euler(), None):
+        with pytest.raises(InputError, match="estimates no error"):
+            density_flow(exact(), solver, Adaptive())
     with pytest.raises(InputError, match="samples first"):
         interpolant(np.zeros(7))
     with pytest.raises(InputError, match=r"integers in \[0, 3\)"):

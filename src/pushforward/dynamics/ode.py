@@ -25,19 +25,18 @@ LARGEST_JACOBIAN = 256
 
 
 class RungeKutta38(diffrax.AbstractERK):
-    """Kutta's 3/8 rule: order 4, four evaluations a step (SiT's and torchdiffeq's "rk4")."""
+    """Kutta's 3/8 rule: order 4, four evaluations a step (SiT's and torchdiffeq's "rk4").
+
+    For fixed steps; it has no embedded method, so `Adaptive` refuses it.
+    """
 
     tableau: ClassVar = diffrax.ButcherTableau(
         c=np.array([1 / 3, 2 / 3, 1.0]),
         b_sol=np.array([1 / 8, 3 / 8, 3 / 8, 1 / 8]),
-        b_error=np.array([1 / 8, 3 / 8, 3 / 8, 1 / 8]) - np.array([0.0, 0.5, 0.5, 0.0]),
+        b_error=np.zeros(4),
         a_lower=(np.array([1 / 3]), np.array([-1 / 3, 1.0]), np.array([1.0, -1.0, 1.0])),
     )
     interpolation_cls: ClassVar = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
-
-    def order(self, terms) -> int:
-        """Return 4."""
-        return 4
 
 
 class Adaptive(eqx.Module):
@@ -82,6 +81,14 @@ class ODE(AbstractTransition):
     field: Callable[..., V]
     solver: diffrax.AbstractSolver = diffrax.Heun()
     control: Adaptive | None = None
+
+    def __check_init__(self):
+        estimates = isinstance(self.solver, diffrax.AbstractAdaptiveSolver)
+        if self.control is not None and (not estimates or isinstance(self.solver, RungeKutta38)):
+            raise InputError(
+                f"{type(self.solver).__name__} estimates no error, so it cannot choose its steps: "
+                "write solver=diffrax.Tsit5() beside Adaptive()"
+            )
 
     def _terms(self) -> diffrax.ODETerm:
         return diffrax.ODETerm(lambda t, x, context: self.field(t, x, context=context))
