@@ -31,7 +31,7 @@ class CharacterConditional(AbstractConditional):
     Parameters
     ----------
     beta
-        β of the finest level, 0 < β <= 30.
+        β of the finest level, 0 < β <= 16.
     level
         k: 0 for the last doubling, K − 1 for the first of K.
     group

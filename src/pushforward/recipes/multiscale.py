@@ -39,7 +39,7 @@ def multiscale(
     shape
         Two powers of two.
     beta
-        β, 0 < β <= 30.
+        β, 0 < β <= 16.
     group
         `U1()`, or SU(2) (density alone).
     conditional

@@ -8,7 +8,8 @@ Integrating out the link X that two plaquettes share multiplies their character 
 so w_k is the weight of a plaquette after k doublings of the lattice spacing, w_0 that of Wilson,
 e^{(β/N) Re tr P}/λ_0, and every level of a torus has the same Z = Σ_r (λ_r/λ_0)^V. λ_n = I_n(β) for
 U(1), λ_d = 2 I_d(β)/β for SU(2). The first two levels are closed forms, by λ_0 at β and at
-2β cos(θ/2); beyond them a Chebyshev series in t = Re tr P / N has little cancellation (β <= 30).
+2β cos(θ/2); beyond them a Chebyshev series in t = Re tr P / N loses digits only in tails that are
+never drawn: a relative 1e-6 of w_2(π) ~ e^{−20} at the largest β allowed, 16.
 """
 
 import equinox as eqx
@@ -24,7 +25,7 @@ from pushforward.spaces import U1, AbstractGroup, AbstractMatrixGroup, Lattice, 
 from .base import AbstractDistribution, AbstractLocalEnergy
 from .gauge import plaquette_traces
 
-TERMS = 32  # (I_n/I_0)^4 < 1e-17 beyond, for β <= 30
+TERMS = 32  # (I_n/I_0)^4 < 1e-17 beyond, for β <= 16
 
 
 def _order(group: AbstractGroup) -> int:
@@ -92,7 +93,7 @@ class CharacterAction(AbstractLocalEnergy):
     Parameters
     ----------
     beta
-        β of the finest level, 0 < β <= 30.
+        β of the finest level, 0 < β <= 16.
     level
         k >= 0.
     lattice
@@ -166,8 +167,8 @@ def check_characters(group: AbstractGroup, beta, level: int) -> Scalar:
     _order(group)
     beta = scalar(beta)
     known = concrete(beta)
-    if known is not None and not ((known > 0) & (known <= 30)).all():
-        raise InputError(f"beta is {known}, expected 0 < beta <= 30")
+    if known is not None and not ((known > 0) & (known <= 16)).all():
+        raise InputError(f"beta is {known}, expected 0 < beta <= 16")
     if level < 0:
         raise InputError(f"level is {level}, expected 0 (the finest) or more")
     return beta
