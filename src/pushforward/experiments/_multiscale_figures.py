@@ -46,7 +46,7 @@ def _levels(config, levels: dict[str, np.ndarray]):
     axes[0, 0].legend()
     text = (
         "ESS of the flow stopped at each level, against the theory coarse-grained exactly to it. "
-        "What the matched conditional misses is lost at the last doublings."
+        "The last doubling loses nothing, for its matched coupling is β: the middle ones do."
     )
     return captioned(figure, "Level by level", text)
 
