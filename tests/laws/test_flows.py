@@ -1,5 +1,6 @@
-"""Laws of flows and of the gauge energies they end at.
+"""Laws of bijections, of flows, and of the gauge energies they end at.
 
+0. A bijection's inverse undoes it, with the opposite log-determinant, that of its Jacobian.
 1. A flow's sample comes with the log-density that its inverse finds; `sample` is that sample.
 2. log q is a scalar of the sample's precision, and −U.
 3. A gauge energy is invariant under gauge transformations and lattice translations (of a flow's
@@ -7,6 +8,7 @@
 4. Its gradient is the derivative along e^{v} U.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +17,20 @@ import pytest
 from pushforward.flows import (
     AbstractBijection,
     AbstractFlow,
+    FromFlowjax,
+    GaussianFlowMap,
+    Inverse,
+    MapBijection,
     MatchedConditional,
     MultiscaleFlow,
     Pushforward,
+    ResidualLayer,
+    residual_flow,
+    spline_couplings,
 )
+from pushforward.paths import Linear
 from pushforward.recipes import multiscale
-from pushforward.spaces import SU2, U1, Lattice
+from pushforward.spaces import SU2, U1, Lattice, LinkSpace
 from pushforward.targets import AbstractLocalEnergy, CharacterAction, Normal, OneSite
 
 KEY = jax.random.key(0)
@@ -46,6 +56,57 @@ GAUGE = {
     "OneSite": lambda: OneSite(3.0, 2, SU2()),
     "MultiscaleFlow, SU(2)": lambda: multiscale((2, 2), 2.0, SU2()),
 }
+
+
+def _residual():
+    space = LinkSpace(U1(), Lattice((2, 4)))
+    return space, jnp.array([0.8, -0.4])
+
+
+def _residual_layer():
+    space, c = _residual()
+    return ResidualLayer(space.lattice.direction_parity(1, 0), c, space)
+
+
+def _residual_chain():
+    space, c = _residual()
+    chain = residual_flow(space, sweeps=1)
+    return eqx.tree_at(lambda f: f.layers.coefficients, chain, jnp.stack([c] * 4))
+
+
+BIJECTIONS = {
+    "Shear": (Shear, (2,)),
+    "Inverse": (lambda: Inverse(Shear()), (2,)),
+    "FromFlowjax": (lambda: spline_couplings(3, layers=1, width=4, key=KEY), (3,)),
+    "FromFlowjax, affine": (lambda: FromFlowjax(_affine()), (2,)),
+    "MapBijection": (lambda: MapBijection(GaussianFlowMap(Linear(), 1.5, 0.4)), (2,)),
+    "ResidualLayer": (_residual_layer, (2, 2, 4)),
+    "Chain": (_residual_chain, (2, 2, 4)),
+}
+
+
+def _affine():
+    flowjax = pytest.importorskip("flowjax")
+    return flowjax.bijections.Affine(jnp.ones(2), jnp.array([0.5, 3.0]))
+
+
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_bijections(name):
+    with jax.numpy_dtype_promotion("standard"):  # flowjax mixes dtypes
+        make, shape = BIJECTIONS[name]
+        f, x = make(), jax.random.normal(jax.random.fold_in(KEY, 3), shape)
+
+        @jax.jit
+        def there_and_back(x):
+            y, log_det = f.forward(x)
+            return y, log_det, *f.inverse(y), jax.jacfwd(lambda v: f.forward(v)[0])(x)
+
+        y, log_det, back, opposite, jacobian = there_and_back(x)
+    assert (y.shape, log_det.shape) == (x.shape, ())
+    jacobian = np.asarray(jacobian).reshape(x.size, x.size)
+    assert float(log_det) == pytest.approx(np.linalg.slogdet(jacobian)[1], abs=1e-10)
+    assert float(opposite) == pytest.approx(-float(log_det), abs=1e-10)
+    np.testing.assert_allclose(back, x, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", FLOWS)
