@@ -8,7 +8,7 @@ ONLY ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help run test test-all lint bench claims constraints clean
+.PHONY: help run test test-all lint bench smoke claims constraints clean
 
 help:
 	@echo "make run         train the main sampler, show its numbers and its page (NAME=, ARGS=)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-all    the slow ones too"
 	@echo "make lint        style, types, floors, house rules"
 	@echo "make bench       timings against peers (ONLY=name)"
+	@echo "make smoke       every experiment's smoke preset, checked, with its time"
 	@echo "make claims      every experiment's laptop preset, checked; writes docs/results.md"
 	@echo "make constraints write constraints/pyXY.txt from a fresh environment"
 	@echo "make clean       remove environments and caches (never runs/)"
@@ -40,8 +41,11 @@ lint: $(VENV)/.dev-ok
 bench: $(VENV)/.dev-ok
 	$(BIN)/python -m benchmarks $(ONLY)
 
-claims: $(VENV)/.core-ok
-	$(BIN)/python -m benchmarks.claims
+smoke: $(VENV)/.dev-ok
+	$(BIN)/python -m benchmarks.smoke $(ONLY)
+
+claims: $(VENV)/.dev-ok
+	$(BIN)/python -m benchmarks.claims $(ONLY)
 
 # A stamp says that an environment is whole; a half-made one is completed, not trusted.
 $(VENV)/.core-ok: pyproject.toml $(wildcard constraints/*.txt)

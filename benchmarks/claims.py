@@ -1,7 +1,8 @@
-"""`python -m benchmarks.claims`: run every experiment's laptop preset, three seeds; write results.
+"""`python -m benchmarks.claims [NAME ...]`: run laptop presets, three seeds; write docs/results.md.
 
-docs/results.md is generated from the run folders in runs/claims alone, failures included. Finished
-runs are not run again; `--no-run` only writes the page.
+The page is generated from run folders alone, failures included: those of runs/claims, and where an
+experiment has none, its `smoke` run of runs/smoke (`make smoke`). Finished runs are not run again;
+`--no-run` only writes the page.
 """
 
 import subprocess
@@ -13,20 +14,21 @@ from pushforward.report import format_value
 from pushforward.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = ROOT / "runs" / "claims"
+RUNS, SMOKE = ROOT / "runs" / "claims", ROOT / "runs" / "smoke"
 SEEDS = (0, 1, 2)
 HEAD = """# Results
 
 Generated from run folders by `make claims`; ours beside the expected numbers, failures included.
-Each row: three seeds of the `laptop` preset. A number is judged by the rule beside it; one standard
-error is in brackets. Times are wall seconds of the whole run, compilation included.
+Each row: three seeds of the `laptop` preset, or one `smoke` run where a system was only checked to
+work. A number is judged by the rule beside it; one standard error is in brackets. Times are wall
+seconds of the whole run, compilation included.
 """
 
 
 def main(arguments: list[str]) -> None:
     names = [name for name, entry in REGISTRY.items() if not entry.hidden]
     if "--no-run" not in arguments:
-        for name in names:
+        for name in arguments or names:
             for seed in SEEDS:
                 _run(name, seed)
     text = "\n".join([HEAD, *(_section(name) for name in names)])
@@ -42,13 +44,14 @@ def _run(name: str, seed: int) -> None:
 
 
 def _section(name: str) -> str:
-    folders = [RunFolder.open(p) for p in sorted(RUNS.glob(f"{name}-[0-9]*"))]
+    paths = sorted(RUNS.glob(f"{name}-[0-9]*"))
+    folders = [RunFolder.open(path) for path in paths or SMOKE.glob(name)]
     summaries = [folder.summary() for folder in folders]
-    columns = [folder.path.name.rpartition("-")[2] for folder in folders]
+    columns = [f"seed {path.name.rpartition('-')[2]}" for path in paths] or ["smoke"] * len(folders)
     rows = list(dict.fromkeys(key for s in summaries for key in s.get("results", {})))
     lines = [f"## {name}", "", REGISTRY[name].summary + ".", ""]
     lines += _environment(folders)
-    lines += ["| quantity | expected | " + " | ".join(f"seed {c}" for c in columns) + " |"]
+    lines += ["| quantity | expected | " + " | ".join(columns) + " |"]
     lines += ["|---|---|" + "---|" * len(columns)]
     lines += [_row(key, summaries) for key in rows]
     seconds = [f"{s.get('seconds', {}).get('total', float('nan')):.0f} s" for s in summaries]
