@@ -9,7 +9,6 @@ plaquette beside it no error bar: chains frozen in their sectors average the wro
 import math
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 import pushforward as pf
@@ -100,9 +99,9 @@ def figures(folder: Any) -> dict[str, Any]:
     return draw(folder)
 
 
-def series_of(record: Any, k: int) -> dict[str, np.ndarray]:
+def series_of(record: Any, k: int) -> dict[str, Any]:
     """Return the series of member k as (chains, draws)."""
-    return {name: np.asarray(record[name])[:, k].T for name in ("plaquette", "charge")}
+    return {name: record[name][:, k].T for name in ("plaquette", "charge")}
 
 
 def label(beta: float) -> str:
