@@ -55,6 +55,7 @@ EXPECTED = (
     ),
 )
 REFERENCES = ("duane1987", "wolff2004")
+EXTENDS = "hmc"
 
 
 def action(config: Config) -> Any:
@@ -62,9 +63,21 @@ def action(config: Config) -> Any:
     import equinox as eqx
     import jax.numpy as jnp
 
-    spaces = pf.spaces
-    one = pf.targets.WilsonAction(1.0, spaces.Lattice((config.side, config.side)), spaces.U1())
+    one = build(config)
     return eqx.tree_at(lambda s: s.beta, one, jnp.asarray(config.beta, one.beta.dtype))
+
+
+def build(config: Config) -> Any:
+    """Return the action at the first β: there is nothing to train."""
+    spaces = pf.spaces
+    lattice = spaces.Lattice((config.side, config.side))
+    return pf.targets.WilsonAction(config.beta[0], lattice, spaces.U1())
+
+
+def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
+    """Return the chain of the first β, its warm-up as a number of steps, and its start."""
+    kernel = pf.mcmc.HMC(model, config.step_size, config.leapfrog)
+    return kernel, max(config.warm_up, 1), pf.targets.Haar(model.space)
 
 
 def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
@@ -83,6 +96,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
         folder=folder.stage("hmc"),
         key=key,
     )
+    pf.save(folder.path / "model.safetensors", build(config))
     results, frozen = _read(config, samples.record)
     summary = folder.summary()
     if frozen:
