@@ -54,12 +54,12 @@ def _path_of(kernel):
 
 
 def _space_of(kernel):
-    """Return where the samples live; None for kernels that know no space, which check themselves."""
+    """Return where the samples live; None for a kernel that knows no space and checks itself."""
     return getattr(_path_of(kernel), "space", None)
 
 
 def _drawn(kernel, num: int, initial, index, stack, key):
-    split, members = stack
+    (stacked, shared), members = stack
     check_positive(x0=num)
     index = _index(index, (*members, num))
     source = getattr(_path_of(kernel), "base", None) if initial is None else initial
@@ -70,7 +70,7 @@ def _drawn(kernel, num: int, initial, index, stack, key):
         )
     keys = sample_keys(stream(key, "x0"), index)
     if members and initial is None:
-        return _draw_own(*split, keys), index
+        return _draw_own(stacked, shared, keys), index
     return _draw_from(source, keys), index
 
 

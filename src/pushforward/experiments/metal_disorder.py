@@ -24,14 +24,14 @@ class Model(Group):
     sides: tuple[int, ...] = Field(default=(2, 4), description="lattice extents, one run each")
     betas: tuple[float, ...] = Field(default=(1.0, 2.0, 4.0), description="inverse temperatures β")
     dtau: float = Field(default=0.1, gt=0, le=1, description="time step Δτ")
-    mass: float = Field(default=1.0, description="boson mass r")
+    mass: float = Field(default=1.0, ge=-100, le=100, description="boson mass r")
     quartic: float = Field(default=1.0, gt=0, le=100, description="boson quartic u")
 
 
 class Disorder(Group):
     """The law of the coupling λ_r = g + g' ξ_r."""
 
-    g: float = Field(default=0.0, description="mean coupling g")
+    g: float = Field(default=0.0, ge=-100, le=100, description="mean coupling g")
     g_prime: float = Field(default=1.0, ge=0, le=100, description="width of the coupling g'")
     samples: int = Field(default=16, ge=4, le=10**4, description="samples of disorder")
 

@@ -42,8 +42,8 @@ class Annealing(AbstractAnnealing):
         if self.base.space != self.target.space:
             raise InputError(
                 f"base lives on {self.base.space}, target on {self.target.space}: "
-                "give both the same space, as in Normal(target.space.shape, scale=3.), or on a finite "
-                "space Uniform(target.space)"
+                "give both the same space, as in Normal(target.space.shape, scale=3.), or "
+                "Uniform(target.space) on a finite one"
             )
 
     def at(self, t: Time) -> AbstractEnergy:
