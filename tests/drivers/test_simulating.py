@@ -19,7 +19,7 @@ from pushforward.dynamics import (
 )
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
-from pushforward.paths import uniform_times
+from pushforward.paths import Annealing, uniform_times
 from pushforward.sources import NoInfo
 from pushforward.targets import Normal
 
@@ -356,3 +356,16 @@ def test_a_kernel_with_nothing_to_tell(keep, tmp_path):
         assert samples.info == {}
         assert (samples.draws == {}) == (keep is None)
     np.testing.assert_array_equal(samples.x, 1.0)
+
+
+def test_members_of_a_stack_draw_from_their_own_bases():
+    """A stack whose bases differ is the runs it stands for, from an integer as from samples."""
+    scales = (0.5, 3.0)
+    kernels = [Transport(Annealing(Normal(2, 0.0, s), Normal(2))) for s in scales]
+    stack = jax.tree.map(lambda *a: jnp.stack(a) if eqx.is_array(a[0]) else a[0], *kernels)
+    both = simulate(stack, 6, times=[0.0, 1.0], stacked=True, key=jax.random.key(0))
+    for k, kernel in enumerate(kernels):
+        index = jnp.arange(6 * k, 6 * k + 6)
+        one = simulate(kernel, 6, times=[0.0, 1.0], index=index, key=jax.random.key(0))
+        np.testing.assert_allclose(both.x[k], one.x, rtol=1e-12)
+        np.testing.assert_allclose(both.log_weight[k], one.log_weight, rtol=1e-10, atol=1e-12)

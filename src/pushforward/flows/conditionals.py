@@ -15,6 +15,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
 from .._errors import InputError
 from .._typing import Array, Float, PRNGKey, Scalar
@@ -102,13 +103,13 @@ class CharacterConditional(AbstractConditional):
 
 
 def MatchedConditional(  # noqa: N802 - a conditional, named as one
-    beta: Scalar, level: int, group: AbstractGroup
+    beta: ArrayLike, level: int, group: AbstractGroup
 ) -> CharacterConditional:
     """Return the untrained conditional: that of level 0 at the matched coupling b_k."""
     return CharacterConditional(matched_coupling(group, beta, level), 0, group)
 
 
-def matched_coupling(group: AbstractGroup, beta: Scalar, level: int) -> Scalar:
+def matched_coupling(group: AbstractGroup, beta: ArrayLike, level: int) -> Scalar:
     """Return b_k in (0, β] with λ_f/λ_0 (b_k) = (λ_f/λ_0 (β))^{2^k}, by bisection of its log."""
     return _matched(group, check_characters(group, beta, level), 2.0**level)
 

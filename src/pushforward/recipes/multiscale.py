@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jaxtyping import ArrayLike
+
 from .._errors import InputError
-from .._typing import Scalar
 from ..dynamics import Compose, Transport, compose
 from ..flows import AbstractConditional, CharacterConditional, DoublingLayer, MultiscaleFlow
 from ..mcmc import HMC
@@ -23,9 +24,11 @@ from ..targets import AbstractEnergy, OneSite
 
 def multiscale(
     shape: tuple[int, int],
-    beta: Scalar,
+    beta: ArrayLike,
     group: AbstractGroup,
-    conditional: Callable[[Scalar, int, AbstractGroup], AbstractConditional] = CharacterConditional,
+    conditional: Callable[
+        [ArrayLike, int, AbstractGroup], AbstractConditional
+    ] = CharacterConditional,
 ) -> MultiscaleFlow:
     """Return the flow from one site to a torus of `shape`.
 
