@@ -60,13 +60,8 @@ class LogVariance(AbstractObjective):
                 "Rollout(..., group=16, trajectories=True)"
             )
 
-        def body(total, step):
-            t, t_next, x, x_next = step
-            between = jax.vmap(lambda a, b: kernel.log_weight_between(t, a, t_next, b))
-            return total + between(x, x_next), None
-
         now = jax.tree.map(lambda a: a[:-1], (sample.t, sample.x))
         later = jax.tree.map(lambda a: a[1:], (sample.t, sample.x))
-        steps = (now[0], later[0], now[1], later[1])
-        total, _ = jax.lax.scan(body, jnp.zeros(shape[1], sample.log_weight.dtype), steps)
+        walkers = jax.vmap(kernel.log_weight_between, (None, 0, None, 0))
+        total = jnp.sum(jax.vmap(walkers)(*now, *later), axis=0)
         return jnp.var(total, ddof=1), LogVarianceInfo(jnp.mean(total))
