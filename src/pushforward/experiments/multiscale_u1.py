@@ -65,6 +65,7 @@ EXPECTED = (
       for b, v in _MATCHED.items()),
 )  # fmt: skip
 REFERENCES = ("multiscale2024", "jarzynski1997", "duane1987")
+EXTENDS = "annealed"
 
 
 def run(config: Config, folder, *, key) -> dict[str, Estimate]:
@@ -81,10 +82,22 @@ def run(config: Config, folder, *, key) -> dict[str, Estimate]:
         "exact": _levels(config, flows.CharacterConditional, exact.x[:, :200]),
         "matched": _levels(config, flows.MatchedConditional, matched.x),
     }
+    pf.save(folder.path / "model.safetensors", build(config))
     summary = folder.summary()
     summary["levels"] = {k: v.tolist() for k, v in levels.items()}
     folder.write_summary(summary)
     return results
+
+
+def build(config: Config):
+    """Return the matched flow at the largest β; nothing is trained yet."""
+    return flow(config, pf.flows.MatchedConditional, max(config.beta))
+
+
+def sampler(config: Config, model):
+    """Return the kernel that weighs draws of a flow, its two times and the flow."""
+    path = pf.paths.Annealing(model, action(config, max(config.beta)))
+    return pf.dynamics.Transport(path), [0.0, 1.0], model
 
 
 def figures(folder) -> dict[str, Any]:
