@@ -92,7 +92,7 @@ REGISTRY: dict[str, Entry] = {
     ),
     "multiscale-u1": Entry(
         "multiscale_u1",
-        "Gauge fields from one site to a lattice: constant weights, no frozen charge",
+        "Gauge fields from one site to a lattice: exact weights, no frozen charge",
         tags=("multiscale", "gauge"),
         time="smoke 40 s, laptop 5 min",
     ),
