@@ -30,6 +30,13 @@ def _strict_promotion(request):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forgetful():
+    """Drop compiled programs after each file: three thousand tests would keep gigabytes of them."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)
