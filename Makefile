@@ -26,10 +26,10 @@ run: $(VENV)/.core-ok
 
 test: $(VENV)/.dev-ok
 	mkdir -p build/ci
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not net" --junitxml=build/ci/test.xml
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not net" --junitxml=build/ci/test.xml
 
 test-all: $(VENV)/.dev-ok
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not net"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu and not net"
 
 lint: $(VENV)/.dev-ok
 	$(BIN)/ruff check src tests benchmarks examples

@@ -139,6 +139,7 @@ LOCAL = [
     "FreeField ring",
     "FreeField 4-D",
     "BosonAction",
+    "Ladder",
     "MixedLocal",
 ]
 

@@ -23,13 +23,42 @@ NAMES = [
 ]
 
 
+def drawn_of_chains():
+    """Draw every function for chains, ladders and lattices."""
+    rng = np.random.default_rng(0)
+    charges = {"β = 2": rng.integers(-3, 4, (4, 300))}
+    curve, grid = {"HMC": (0.8 ** np.arange(40), 12, 4.5)}, np.linspace(0, 1, 11)
+    spins = [(t, np.sign(rng.normal(size=(4, 8, 8)))) for t in (0.0, 1.0)]
+    return {
+        "chain_histories": report.chain_histories(charges),
+        "charge_histogram": report.charge_histogram(charges, {"β = 2": np.full(7, 1 / 7)}),
+        "autocorrelation_functions": report.autocorrelation_functions(curve),
+        "against_exact": report.against_exact([("plaquette", 0.7, 0.01, 0.69)]),
+        "swap_rates": report.swap_rates(
+            {"plain": [0.1, 0.2], "flow": ([0.3, 0.4], [0.01, 0.02])},
+            {"plain": [0.1, 0.2], "flow": [0.3, 0.4]},
+            ["a", "b"],
+        ),
+        "work_histograms": report.work_histograms(
+            {"flow": (rng.normal(1, 1, 500), rng.normal(1, 1, 500))}, 0.5
+        ),
+        "observables_along": report.observables_along(
+            {"energy $e$": {"trained": (grid, -grid)}}, {"energy $e$": (grid, -grid)}
+        ),
+        "configurations": report.configurations({"trained": spins}),
+    }
+
+
+OF_CHAINS = drawn_of_chains()
+
+
 def line(axis, label):
     return next(one for one in axis.get_lines() if one.get_label() == label)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OF_CHAINS])
 def test_every_figure_is_fit_for_a_page(figures, name):
-    figure = figures[name]
+    figure = (figures | OF_CHAINS)[name]
     texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
     assert min(t.get_fontsize() for t in texts) >= 9
     assert figure.get_facecolor() == (1, 1, 1, 1)
@@ -50,7 +79,9 @@ def test_the_fixture_draws_every_function():
         "format_value",
         "write_report",
     }
-    assert len(drawing) == len(NAMES) + 1  # training_curves: drawn from metrics
+    assert set(OF_CHAINS) <= drawing
+    # training_curves: drawn from metrics
+    assert len(drawing) == len(NAMES) + len(OF_CHAINS) + 1
     assert "training_curves" in drawing
 
 

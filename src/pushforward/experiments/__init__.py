@@ -104,7 +104,7 @@ REGISTRY: dict[str, Entry] = {
     ),
     "leaps-ising": Entry(
         "leaps_ising",
-        "Learned jump rates on the critical Ising torus, against Kaufman's exact log Z",
+        "Learned jump rates on the critical Ising torus, against Kaufman's log Z",
         tags=("leaps", "sampling", "lattice"),
         time="smoke 40 s, laptop 10 min",
     ),

@@ -79,6 +79,7 @@ EXPECTED = (
     Expected("largest split R-hat", 1.05, at_most(), Goal()),
 )
 REFERENCES = ("duane1987", "wolff2004")
+EXTENDS = "L2-beta1"
 
 
 def run(config: Config, folder, *, key) -> dict[str, Estimate]:
@@ -107,6 +108,28 @@ def run(config: Config, folder, *, key) -> dict[str, Estimate]:
     return results
 
 
+def build(config: Config) -> Any:
+    """Return the dense action of the first sample of disorder: there is nothing to train."""
+    import equinox as eqx
+    import jax
+
+    first = config.model.sides[0], config.model.betas[0]
+    stack = model(config, *first, jax.random.key(config.seed % 2**32))
+    one = jax.tree.map(lambda a: a[0], stack.disorder)
+    return pf.targets.DenseAction(eqx.tree_at(lambda m: m.disorder, stack, one))
+
+
+def sampler(config: Config, action: Any) -> tuple[Any, Any, Any]:
+    """Return the chain of the first sample, its warm-up in trajectories, and its start."""
+    kernel = pf.recipes.metal_hmc(action, config.run.step_size, config.run.leapfrog)
+    return kernel, max(config.run.warm_up, 1), start(action)
+
+
+def start(action: Any) -> Any:
+    """Return small fields: from large ones nothing is accepted."""
+    return pf.targets.Normal(action.model.space.shape, scale=0.3)
+
+
 def figures(folder) -> dict[str, Any]:
     """Draw χ_0 of every sample, histories and the order parameter."""
     from ._metal_figures import draw
@@ -119,7 +142,7 @@ def name(side: int, beta: float) -> str:
     return f"L{side}-beta{beta:g}"
 
 
-def model(config: Config, side: int, beta: float, key) -> pf.targets.SpinFermion:
+def model(config: Config, side: int, beta: float, key) -> Any:
     """Return all samples of disorder at one size and temperature, stacked.
 
     The couplings depend on the size and the sample's number alone: temperatures share them.
@@ -159,7 +182,7 @@ def _simulate(config: Config, action, folder, stage: str, times: int, key) -> di
         config.run.chains,
         steps=times * config.run.steps,
         warm_up=times * config.run.warm_up,
-        initial=pf.targets.Normal(shape, scale=0.3),
+        initial=start(action),
         stacked=_fields,
         observe=_observe,
         folder=folder.stage(stage),
@@ -171,7 +194,7 @@ def _simulate(config: Config, action, folder, stage: str, times: int, key) -> di
     return series | {"chi": volume * series["m2"], "acceptance": record["info.acceptance"].mean(0)}
 
 
-def _average(values, key) -> pf.estimators.QuenchedEstimate:
+def _average(values, key) -> Any:
     return pf.estimators.quenched(values, key=key)
 
 

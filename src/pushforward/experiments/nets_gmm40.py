@@ -234,7 +234,7 @@ def _train(config: Config, name: str, folder, key):
         optimiser=optimiser(fit),
         batch=fit.batch,
         ema=pf.drivers.EMA(fit.ema, warm_up=True),
-        evaluate=evaluate,
+        evaluate=evaluate if every else None,
         evaluate_every=every,
         folder=stage,
         key=key,

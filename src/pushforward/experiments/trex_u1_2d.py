@@ -8,7 +8,6 @@ e^{−W}, and Bennett's ratio of both directions, must give the exact log Z(β')
 
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 import pushforward as pf
@@ -141,6 +140,12 @@ def build(config: Config) -> Any:
     return _recipe(config, walkers).model
 
 
+def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
+    """Return the exchange through trained bridges, its warm-up in steps, and hot ladders."""
+    exchange = pf.mcmc.ReplicaExchange(local_kernel(config), model)
+    return exchange, max(config.chains.warm_up, 1), exchange.path.base
+
+
 def figures(folder: Any) -> dict[str, Any]:
     """Draw the figures of a run from its folder."""
     from ._trex_figures import draw
@@ -190,10 +195,11 @@ def _simulate(config: Config, kernel: Any, folder: Any, name: str, key: Any, wal
     )
 
 
-def _works(config: Config, model: Any, samples: Any) -> dict[str, np.ndarray]:
+def _works(config: Config, model: Any, samples: Any) -> dict[str, Any]:
     """Return the works of the trained and of the identity bridges at kept ladders."""
     import equinox as eqx
     import jax
+    import numpy as np
 
     ladder = pf.mcmc.ReplicaExchange(local_kernel(config)).path
     key = jax.random.key(0)  # these bridges draw nothing
@@ -247,7 +253,7 @@ def _estimate(name: str, series: Any, what: str = "mean") -> dict[str, Estimate]
     return {name: Estimate(found.mean, found.error)}
 
 
-def _free_energies(config: Config, label: str, works: dict[str, np.ndarray]) -> dict[str, Estimate]:
+def _free_energies(config: Config, label: str, works: dict[str, Any]) -> dict[str, Estimate]:
     results = {}
     for k, pair in enumerate(pair_names(config)):
         up, down = works[f"{label} forward"][:, k], works[f"{label} backward"][:, k]

@@ -13,18 +13,16 @@ r"""SiT's published weights: its key names, shapes, and its conventions of sampl
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pushforward._errors import InputError, MissingData
-from pushforward._tree import Frozen
-from pushforward.networks.sit import SIT_SIZES, Affine, SiT, Size
 
 from .safetensors import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from pushforward.networks.sit import SiT
 
 _BLOCK = {
     "qkv": "attn.qkv",
@@ -35,7 +33,7 @@ _BLOCK = {
 }
 
 
-def read_sit(path: str | Path, *, heads: int | None = None) -> SiT:
+def read_sit(path: str | Path, *, heads: int | None = None) -> "SiT":
     """Return the network of a .safetensors or .npz file with SiT's keys.
 
     Parameters
@@ -54,13 +52,20 @@ def read_sit(path: str | Path, *, heads: int | None = None) -> SiT:
     return sit_from_arrays(read_safetensors(path), heads=heads)
 
 
-def write_sit(path: str | Path, model: SiT) -> None:
+def write_sit(path: str | Path, model: "SiT") -> None:
     """Write a network as safetensors under SiT's keys; `read_sit` returns it bit for bit."""
     write_safetensors(path, sit_arrays(model))
 
 
-def sit_from_arrays(arrays: Mapping[str, Any], *, heads: int | None = None) -> SiT:
+def sit_from_arrays(arrays: Mapping[str, Any], *, heads: int | None = None) -> "SiT":
     """Return the network of a flat dict with SiT's keys; all sizes are read from the shapes."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from pushforward._tree import Frozen
+    from pushforward.networks.sit import Affine
+
     arrays = {_bare(name): np.asarray(value) for name, value in arrays.items()}
     if "x_embedder.proj.weight" not in arrays or "pos_embed" not in arrays:
         raise InputError(
@@ -96,8 +101,10 @@ def sit_from_arrays(arrays: Mapping[str, Any], *, heads: int | None = None) -> S
     return eqx.tree_at(lambda m: [getattr(m, f) for f in leaves], like, list(leaves.values()))
 
 
-def sit_arrays(model: SiT) -> dict[str, Any]:
+def sit_arrays(model: "SiT") -> dict[str, Any]:
     """Return the weights under SiT's keys: views of the stacked blocks, layer by layer."""
+    from pushforward.networks.sit import Affine
+
     position = model.position.value
     channels, _, _ = model.shape
     flat = {
@@ -123,7 +130,11 @@ def sit_arrays(model: SiT) -> dict[str, Any]:
     return flat
 
 
-def _empty(arrays: Mapping[str, np.ndarray], heads: int | None) -> SiT:
+def _empty(arrays: Mapping[str, np.ndarray], heads: int | None) -> "SiT":
+    import jax
+
+    from pushforward.networks.sit import SIT_SIZES, SiT, Size
+
     width, channels, patch, _ = arrays["x_embedder.proj.weight"].shape
     side = isqrt(arrays["pos_embed"].shape[1]) * patch
     depth = 1 + max(int(n.split(".")[1]) for n in arrays if n.startswith("blocks."))
