@@ -66,6 +66,7 @@ def storm(tmp_path: Path, kills: int, seed: int) -> dict[str, int]:
     return landed
 
 
+@pytest.mark.slow
 def test_two_kills_of_each_job_change_no_bit(tmp_path):
     assert storm(tmp_path, 2, seed=0) == dict.fromkeys(LENGTHS, 2)
 

@@ -83,6 +83,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(folder, whole):
     assert json.loads(status.read_text())["restarts"] == 2
 
 
+@pytest.mark.slow
 def test_an_extension_equals_one_long_run(folder, whole):
     short = ("job=fit", "fit.steps=100", "fit.schedule_steps=200")
     assert call(folder, "run", "selftest", *short, "--name", "short")[0] == 0
@@ -129,6 +130,7 @@ def test_load_run_and_dry_run(folder, whole):
     assert not (folder / "runs" / "selftest-001").exists()
 
 
+@pytest.mark.slow
 def test_numbers_as_expected(folder):
     code, err = call(folder, "run", "selftest", "preset=smoke", "--check", "--name", "smoke")
     assert code == 0, err

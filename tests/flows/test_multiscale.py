@@ -154,6 +154,7 @@ def test_matched_couplings():
             assert float(mean) == pytest.approx(float(wanted), abs=1e-11)
 
 
+@pytest.mark.slow
 def test_the_untrained_flow_has_the_known_ess():
     """ESS .610 at L = 8, β = 4 (20,000 draws); with b_k = β at every level below .01."""
     beta, batches = 4.0, 10

@@ -70,6 +70,7 @@ def test_untrained_the_jump_proposes_from_the_base():
     assert ours.record["info[1].acceptance"].mean() > 0.01
 
 
+@pytest.mark.slow
 def test_the_loop_repairs_a_wrong_start_and_measurement_leaves_the_kernel_alone():
     flow = spline_couplings(2, layers=2, width=32, key=KEY)
     recipe = adaptive_mc(target(2), start(2), bijection=flow)

@@ -153,6 +153,7 @@ def test_an_interpolant_learns():
     assert mean(model).value < 2.5 < 6 < mean(parts.model).value  # exact 1.863
 
 
+@pytest.mark.slow
 def test_a_small_transformer_trains_and_samples_with_labels():
     train, test = split_digits()
     assert (len(train.labels), len(test.labels)) == (1438, 359)
