@@ -76,7 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 EXPECTED = (
     Expected(
-        "training loss, last tenth", 0.75, at_most(), Measured("2 CPU cores, seeds 0 to 2"),
+        "training loss, last tenth", 0.75, at_most(), Measured("2 CPU cores, seed 0"),
         presets=("smoke",),
     ),
     Expected(
