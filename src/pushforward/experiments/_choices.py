@@ -93,3 +93,21 @@ def optimiser(fit: Fit) -> "optax.GradientTransformation":
     steps = fit.schedule_steps or fit.steps
     rate = schedule(fit.schedule, fit.learning_rate, steps, warm_up=fit.warm_up, decay=fit.decay)
     return optimiser_of(fit.optimiser, rate, weight_decay=fit.weight_decay)
+
+
+def train(fit: Any, recipe: Any, stage: Any, *, key: Any, **options: Any) -> Any:
+    """Return `pf.fit` of a recipe's parts as the group `fit` of a config says."""
+    from pushforward.drivers import fit as fitted
+
+    return fitted(
+        recipe.model,
+        recipe.objective,
+        recipe.source,
+        steps=fit.steps,
+        schedule_steps=fit.schedule_steps,
+        optimiser=optimiser(fit),
+        batch=fit.batch,
+        folder=stage,
+        key=key,
+        **options,
+    )

@@ -177,18 +177,13 @@ def _recipe(config: Config) -> Any:
 
 
 def _train(config: Config, recipe: Any, folder: Any, key: Any) -> Any:
-    from ._choices import optimiser
+    from ._choices import train
 
-    return pf.fit(
-        recipe.model,
-        recipe.objective,
-        recipe.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch,
+    return train(
+        config.fit,
+        recipe,
+        folder.stage("train"),
         ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        folder=folder.stage("train"),
         key=key,
     )
 

@@ -141,18 +141,13 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
 
 
 def _train(config: Config, parts: Any, folder: Any, key: Any) -> tuple[Any, float]:
-    from ._choices import optimiser
+    from ._choices import train
 
-    model, history = pf.fit(
-        parts.model,
-        parts.objective,
-        parts.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch,
+    model, history = train(
+        config.fit,
+        parts,
+        folder.stage("train"),
         ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        folder=folder.stage("train"),
         key=key,
     )
     pf.formats.write_sit(folder.path / "sit.safetensors", model)

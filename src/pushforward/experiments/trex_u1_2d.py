@@ -106,21 +106,11 @@ def local_kernel(config: Config) -> Any:
 
 def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
     """Run the plain ladder, train flows on it, run the ladder with flows."""
-    from ._choices import optimiser
+    from ._choices import train
 
     plain = _simulate(config, pf.mcmc.ReplicaExchange(local_kernel(config)), folder, "plain", key)
     recipe = _recipe(config, plain.x)
-    model, _ = pf.fit(
-        recipe.model,
-        recipe.objective,
-        recipe.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch,
-        folder=folder.stage("train"),
-        key=key,
-    )
+    model, _ = train(config.fit, recipe, folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model)
     flow = _simulate(config, recipe.process(model), folder, "flow", key, walkers=recipe.initial)
     works = _works(config, model, flow)
