@@ -47,7 +47,7 @@ def ours(action, x0, key):
 
 def peer(action, x0, key):
     hmc = blackjax.hmc(
-        lambda x: -action(x),
+        lambda x: -jnp.sum(action.terms(x)),  # the plain sum is the faster one
         STEP,
         inverse_mass_matrix=jnp.ones(action.space.shape[0] * action.space.shape[1]),
         num_integration_steps=LEAPFROG,

@@ -13,7 +13,7 @@ import pushforward as pf
 
 from ._timing import measure, show
 
-SHAPE, PATCH, CLASSES, BATCH, STEPS = (4, 8, 8), 2, 10, 16, 5
+SHAPE, PATCH, CLASSES, BATCH, STEPS = (4, 8, 8), 2, 10, 16, 20
 
 
 def run() -> list[dict]:
@@ -49,12 +49,12 @@ def ours(batch):
 
     objective = pf.objectives.Regression(pf.paths.Linear())
     source = pf.sources.Arrays(pf.sources.Pair(t, x0, x1, label))
+    optimiser, ema = optax.adamw(1e-4), pf.drivers.EMA(0.999, warm_up=True)
 
     def train():
         model, _ = pf.fit(
-            net, objective, source, steps=STEPS, batch=BATCH, optimiser=optax.adamw(1e-4),
-            ema=pf.drivers.EMA(0.999), key=key,
-        )  # fmt: skip
+            net, objective, source, steps=STEPS, batch=BATCH, optimiser=optimiser, ema=ema, key=key
+        )
         return jax.tree.leaves(model)[0]
 
     return forward, train

@@ -103,12 +103,12 @@ class FitStep(eqx.Module):
             return (jax.tree.map(jnp.add, total, grads), interval.add((loss, info))), None
 
         first = jax.tree.map(lambda x: x[0], (parts, index))
+        if num == 1:
+            (loss, info), grads = value_and_grad(carry.params, *first)
+            return loss, grads, info
         (shape, _) = jax.eval_shape(value_and_grad, carry.params, *first)
         start = (jax.tree.map(_wide_zeros, carry.params), Interval.like(shape))
-        if num == 1:
-            (total, interval), _ = one(start, first)
-        else:
-            (total, interval), _ = jax.lax.scan(one, start, (parts, index))
+        (total, interval), _ = jax.lax.scan(one, start, (parts, index))
         loss, info = interval.row()
         mean = jax.tree.map(lambda g, p: (g / num).astype(p.dtype), total, carry.params)
         return loss, mean, info
@@ -204,7 +204,6 @@ def row_shapes(step: FitStep, carry: FitCarry):
 
 def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
     """Return the carry before the first step: copies, so that nothing of the caller is donated."""
-    params = owned(params)
     average = None if step.ema is None else start_average(params)
     zero = jnp.zeros((), jnp.int32)
     source = step.source.init(step.model(params), key=stream(step.key, "init"))

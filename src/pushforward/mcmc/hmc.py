@@ -18,7 +18,7 @@ from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..dynamics import AbstractStationary, Cost, State, no_weight
 from ..paths import AbstractAnnealing, at_time
 from ..spaces import as_manifold
-from ..targets import AbstractEnergy, energy_and_gradient, energy_difference
+from ..targets import AbstractEnergy, energy_and_gradient, energy_difference, gradient_and_terms
 from .mass import AbstractMass, IdentityMass
 
 
@@ -128,7 +128,7 @@ class HMC(AbstractStationary):
 
     def _trajectory(self, target: AbstractEnergy, step: Scalar, start: tuple) -> tuple:
         space = as_manifold(target.space)
-        first, *later = self.integrator.kicks
+        first, *between, last = self.integrator.kicks
 
         def times(c, v):
             return jax.tree.map(lambda a: (c * step).astype(a.dtype) * a, v)
@@ -138,14 +138,16 @@ class HMC(AbstractStationary):
 
         def one(_, carry):
             x, p, energy, gradient = carry
-            p = kick(p, first, gradient)
-            for d, c in zip(self.integrator.drifts, later, strict=True):
+            for d, c in zip(self.integrator.drifts, (*between, last + first), strict=True):
                 x = space.retract(x, times(d, self.mass.velocity(p)))
-                energy, gradient = energy_and_gradient(target, x)
+                gradient, energy = gradient_and_terms(target, x)
                 p = kick(p, c, gradient)
             return x, p, energy, gradient
 
+        x, p, energy, gradient = start
+        start = (x, kick(p, first, gradient), energy, gradient)
         x, p, energy, gradient = jax.lax.fori_loop(0, self.num_steps, one, start)
+        p = kick(p, -first, gradient)
         return space.project(x), p, energy, gradient
 
     def reversed(self) -> "HMC":

@@ -82,11 +82,10 @@ class Block(eqx.Module):
         self.heads = heads
 
     def __call__(
-        self, x: Float[Array, "tokens width"], condition: Float[Array, " width"]
+        self, x: Float[Array, "tokens width"], modulation: Float[Array, " 6*width"]
     ) -> Float[Array, "tokens width"]:
-        """Return the tokens after both branches; `condition` has passed the SiLU."""
-        parts = self.modulation(condition).reshape(6, 1, -1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = parts
+        """Return the tokens after both branches; `modulation` is `self.modulation(condition)`."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.reshape(6, 1, -1)
         x = x + gate1 * self.attention(modulated(x, shift1, scale1))
         hidden = jax.nn.gelu(self.fc1(modulated(x, shift2, scale2)), approximate=True)
         return x + gate2 * self.fc2(hidden)
@@ -188,13 +187,16 @@ class SiT(eqx.Module):
         return embedded + self.labels[label]
 
     def transformed(self, x: Array, condition: Array) -> Float[Array, "tokens width"]:
-        """Return the tokens after all blocks."""
+        """Return the tokens after all blocks; `condition` has passed the SiLU."""
         arrays, rest = eqx.partition(self.blocks, eqx.is_array)
+        # no block waits for another's: one product instead of one a turn of the scan
+        modulations = jax.vmap(lambda affine: affine(condition))(self.blocks.modulation)
 
-        def body(x, block):
-            return eqx.combine(block, rest)(x, condition), None
+        def body(x, inputs):
+            block, modulation = inputs
+            return eqx.combine(block, rest)(x, modulation), None
 
-        return jax.lax.scan(body, x, arrays)[0]
+        return jax.lax.scan(body, x, (arrays, modulations))[0]
 
     def image(self, rows: Float[Array, "tokens out"]) -> Float[Array, "c h w"]:
         """Put (h, w, p, q, c) back together, the first `C` channels of it."""

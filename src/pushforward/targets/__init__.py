@@ -8,6 +8,7 @@ from .base import AbstractLocalEnergy as AbstractLocalEnergy
 from .base import energy_and_gradient as energy_and_gradient
 from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
+from .base import gradient_and_terms as gradient_and_terms
 from .characters import CharacterAction as CharacterAction
 from .characters import OneSite as OneSite
 from .characters import log_character_weight as log_character_weight

@@ -124,4 +124,4 @@ def lattice_laplacian(shape: tuple[int, ...]) -> np.ndarray:
 
 def _bonds(x: Array) -> Array:
     differences = [jnp.roll(x, -1, axis) - x for axis in range(x.ndim)]
-    return sum((d * d for d in differences[1:]), start=differences[0] * differences[0])
+    return sum((d**2 for d in differences[1:]), start=differences[0] ** 2)
