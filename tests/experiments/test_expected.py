@@ -20,12 +20,15 @@ from pushforward.experiments._expected import (
     relative,
     within,
 )
+from pushforward.experiments._load import find
+from pushforward.spaces import U1
+from pushforward.targets.exact import gauge2d
 
 
 def verdict(ours, value, comparison):
     expected = Expected("x", value, comparison, Goal())
     results = {} if ours is None else {"x": ours}
-    return judge(results, [expected], "smoke")[0]["verdict"]
+    return judge(results, [expected])[0]["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -56,22 +59,22 @@ def test_verdicts(ours, value, comparison, expected):
 
 def test_a_number_without_error_bar_has_no_z_score():
     expected = [Expected("x", 1.0, at_least(), Exact("proof"))]
-    assert "sigma" not in judge({"x": Estimate(2.0)}, expected, "")[0]["deviation"]
-    assert judge({"x": Estimate(2.0, 0.5)}, expected, "")[0]["deviation"] == "+2.0 sigma"
+    assert "sigma" not in judge({"x": Estimate(2.0)}, expected)[0]["deviation"]
+    assert judge({"x": Estimate(2.0, 0.5)}, expected)[0]["deviation"] == "+2.0 sigma"
 
 
 def test_rows():
     expected = [
         Expected("a", 1.0, within(), Paper("nets", "Table 1"), unit="nats", note="hard"),
-        Expected("b", 2.0, at_least(), Measured("2 cores"), presets=("paper",)),
+        Expected("b", 2.0, at_least(), Measured("2 cores")),
     ]
-    rows = judge({"c": Estimate(3, unit="s"), "a": Estimate(1.1, 0.1)}, expected, "smoke")
+    rows = judge({"c": Estimate(3, unit="s"), "a": Estimate(1.1, 0.1)}, expected[:1])
     assert [row["name"] for row in rows] == ["a", "c"]
     assert rows[0]["source"] == "nets, Table 1"
     assert (rows[0]["unit"], rows[0]["note"], rows[1]["unit"]) == ("nats", "hard", "s")
     assert rows[1]["verdict"] == "none"
     assert rows[1]["expected"] is None
-    rows = judge({"a": Estimate(1.1, 0.1)}, expected, "paper")
+    rows = judge({"a": Estimate(1.1, 0.1)}, expected)
     assert missed(rows) == ["b"]
     assert rows[1]["value"] is None
 
@@ -89,3 +92,21 @@ def test_estimates_are_plain_floats():
 
     ours = Estimate(np.float32(1.5), np.ones(()))
     assert (type(ours.value), type(ours.error)) == (float, float)
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("side=5", ["plaquette (β = 2, L = 5)", "<Q²> (β = 2, L = 5)"]),
+        ("beta=[3.5]", ["plaquette (β = 3.5, L = 8)"]),
+        ("beta=[6.0]", []),  # frozen: nothing is promised
+    ],
+)
+def test_what_is_expected_follows_the_config(override, names):
+    experiment = find("gauge-u1-2d")
+    resolved = experiment.resolve(overrides=["preset=smoke", override])
+    rows = experiment.expected(resolved)
+    assert [row.name for row in rows] == names
+    for row in rows:
+        known = gauge2d(U1(), resolved.config.beta[0], resolved.config.side**2)
+        assert row.value == (known.q2 if "Q" in row.name else known.plaquette)

@@ -119,9 +119,7 @@ class Expected:
         return self.presets is None or preset in self.presets
 
 
-def judge(
-    results: Mapping[str, Estimate], expected: Iterable[Expected], preset: str
-) -> list[dict[str, object]]:
+def judge(results: Mapping[str, Estimate], expected: Iterable[Expected]) -> list[dict[str, object]]:
     """Return one row per result, and one per expected number that no result answers.
 
     Parameters
@@ -129,9 +127,7 @@ def judge(
     results
         What the experiment found, by name.
     expected
-        What was expected; only the rows of `preset` count.
-    preset
-        The preset that was run.
+        What was expected of this run (`Experiment.expected`).
 
     Returns
     -------
@@ -140,7 +136,7 @@ def judge(
         verdict is "within", "MISSED", or "none" where nothing was expected or nothing can be
         judged. An expected number without a result is "MISSED", with value None.
     """
-    wanted = {e.name: e for e in expected if e.applies(preset)}
+    wanted = {e.name: e for e in expected}
     rows = [_row(name, results.get(name), e) for name, e in wanted.items()]
     rows += [_row(name, ours, None) for name, ours in results.items() if name not in wanted]
     return rows

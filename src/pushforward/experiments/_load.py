@@ -36,10 +36,13 @@ class Experiment:
     file: Path | None = None
     sha256: str = ""
 
-    @property
-    def expected(self) -> tuple[Expected, ...]:
-        """The numbers it is judged by."""
-        return tuple(self.module.EXPECTED)
+    def expected(self, resolved: Resolved[Config]) -> tuple[Expected, ...]:
+        """Return what a run is judged by: the preset's rows, then those made from its config."""
+        rows = [e for e in self.module.EXPECTED if e.applies(resolved.preset)]
+        if hasattr(self.module, "expected"):
+            rows += self.module.expected(resolved.config)
+        check_expected(rows, [resolved.preset])
+        return tuple(rows)
 
     def resolve(self, **layers: Any) -> Resolved[Config]:
         """Return the complete config; `layers` are those of `_resolve.resolve`."""
@@ -216,5 +219,5 @@ def _checked(experiment: Experiment) -> Experiment:
             f"{where}: Config must be a subclass of pushforward.experiments.Config: "
             "write class Config(pf.experiments.Config)"
         )
-    check_expected(experiment.expected, [*module.PRESETS, ""])
+    check_expected(module.EXPECTED, [*module.PRESETS, ""])
     return experiment

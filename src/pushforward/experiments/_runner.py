@@ -116,7 +116,7 @@ def resume(
     if steps is not None:
         resolved = extended(experiment, resolved, steps)
     elif _finished(path):
-        return finished(path, experiment, resolved.preset)
+        return finished(path, experiment, resolved)
     prepare_jax(resolved.config, options)
     from pushforward.formats.durable import write_bytes
     from pushforward.runs import RunFolder
@@ -135,7 +135,7 @@ def resume(
     return _run(experiment, resolved, folder, options, differences(before, entry))
 
 
-def finished(path: Path, experiment: Experiment, preset: str) -> Outcome:
+def finished(path: Path, experiment: Experiment, resolved: Resolved[Config]) -> Outcome:
     """Return the outcome of a run that ended before."""
     from pushforward.runs import RunFolder
 
@@ -145,7 +145,7 @@ def finished(path: Path, experiment: Experiment, preset: str) -> Outcome:
         for name, row in summary.get("results", {}).items()
         if row.get("value") is not None
     }
-    rows = judge(found, experiment.expected, preset)
+    rows = judge(found, experiment.expected(resolved))
     page = path / "report.html"
     total = float(summary.get("seconds", {}).get("total") or 0.0)
     return Outcome(path, rows, page if page.exists() else None, total, already=True)
@@ -221,7 +221,7 @@ def _run(
             found = experiment.module.run(
                 resolved.config, folder, key=root_key(resolved.config.seed)
             )
-            rows = judge(estimates(found, experiment.name), experiment.expected, resolved.preset)
+            rows = judge(estimates(found, experiment.name), experiment.expected(resolved))
         seconds = time.perf_counter() - start
         write_summary(folder, rows, warned, seconds)
         folder.set_status(state="finished")

@@ -54,7 +54,7 @@ def show_text(experiment: Any, resolved: Any) -> str:
     lines += ["", f"presets: {', '.join(experiment.module.PRESETS) or 'none'}", "", "keys:"]
     for key, field in fields(experiment.module.Config):
         lines += [f"  {key} = {_plain(values[key])}", *_wrapped(doc_line(field), "      ")]
-    expected = [e for e in experiment.expected if e.applies(resolved.preset)]
+    expected = experiment.expected(resolved)
     lines += ["", "expected:"] if expected else []
     for e in expected:
         lines += [f"  {e.name}: {_bound(e.comparison.text)}{e.value:g} {e.unit}".rstrip()]

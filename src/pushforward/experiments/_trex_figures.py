@@ -10,7 +10,8 @@ import pushforward as pf
 def draw(folder: Any) -> dict[str, Any]:
     """Return the figures that the stages on disk allow."""
     from ._load import config_of, find
-    from .trex_u1_2d import exact, pair_names
+    from ._u1_sums import sums
+    from .trex_u1_2d import pair_names
 
     config = config_of(folder.path, find("trex-u1-2d")).config
     stages = {s.name: s for s in folder.stages()}
@@ -35,7 +36,8 @@ def draw(folder: Any) -> dict[str, Any]:
         )
     if (path := folder.path / "works.npz").exists():
         works = np.load(path)
-        free = exact(config, 0).log_z - exact(config, 1).log_z
+        first, second, *_ = sums(config)
+        free = first.log_z - second.log_z
         figures["works"] = report.work_histograms(
             {name: tuple(works[f"{name} {way}"][:, 0] for way in ("forward", "backward"))
              for name in ("plain", "flow")},

@@ -1,5 +1,6 @@
 """What we want: energies U = −log density + const, with exact answers where they exist."""
 
+from . import exact as exact
 from .augmented import AbstractAugmented as AbstractAugmented
 from .base import AbstractDistribution as AbstractDistribution
 from .base import AbstractEnergy as AbstractEnergy
