@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 REPEATS = 7
+ON_GPU = jax.default_backend() == "gpu"  # then the peers run there too, in longer jobs
 
 
 def measure(jobs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, dict]:
@@ -36,6 +37,15 @@ def _seconds(job: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(job())
     return time.perf_counter() - start
+
+
+def to_torch(*arrays: Any) -> list[Any]:
+    """Return tensors on the device that JAX computes on; TF32 products there, as JAX has them."""
+    import torch
+
+    torch.set_float32_matmul_precision("high" if ON_GPU else "highest")
+    device = "cuda" if ON_GPU else "cpu"
+    return [torch.tensor(a, device=device) for a in arrays]
 
 
 def conditions() -> dict[str, Any]:
@@ -70,6 +80,7 @@ def store(rows: list[dict]) -> Path:
     """Write the results of this machine."""
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{platform.machine()}-{os.cpu_count()}cores.json"
+    device = jax.devices()[0].device_kind.replace(" ", "-") if ON_GPU else platform.machine()
+    path = folder / f"{device}-{os.cpu_count()}cores.json"
     path.write_text(json.dumps({"conditions": conditions(), "results": rows}, indent=1) + "\n")
     return path

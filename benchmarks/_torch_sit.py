@@ -43,7 +43,7 @@ class TorchSiT(nn.Module):
         self.output = nn.Linear(width, patch * patch * channels)
 
     def forward(self, t, x, label):
-        w = torch.exp(-math.log(10000) * torch.arange(128) / 128)
+        w = torch.exp(-math.log(10000) * torch.arange(128, device=t.device) / 128)
         angle = t[:, None] * w
         c = self.time(torch.cat([torch.cos(angle), torch.sin(angle)], -1)) + self.label(label)
         c = functional.silu(c)

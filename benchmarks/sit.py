@@ -11,9 +11,10 @@ import optax
 
 import pushforward as pf
 
-from ._timing import measure, show
+from ._timing import ON_GPU, measure, show, to_torch
 
-SHAPE, PATCH, CLASSES, BATCH, STEPS = (4, 8, 8), 2, 10, 16, 20
+SHAPE, PATCH, CLASSES, BATCH = (4, 8, 8), 2, 10, 16
+STEPS = 500 if ON_GPU else 20
 
 
 def run() -> list[dict]:
@@ -68,14 +69,14 @@ def torch_jobs(batch):
     from ._torch_sit import TorchSiT
 
     torch.manual_seed(0)
-    net = TorchSiT(SHAPE, PATCH, CLASSES, depth=12, width=384, heads=6)
+    t, x0, x1, label = to_torch(*batch)
+    net = TorchSiT(SHAPE, PATCH, CLASSES, depth=12, width=384, heads=6).to(t.device)
     average = [p.detach().clone() for p in net.parameters()]
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=1e-4)
-    t, x0, x1, label = (torch.from_numpy(a) for a in batch)
 
     def forward():
         with torch.no_grad():
-            return net(t, x1, label.long()).numpy()
+            return net(t, x1, label.long()).cpu().numpy()
 
     def train():
         s = t[:, None, None, None]
