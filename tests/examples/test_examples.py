@@ -26,6 +26,7 @@ def eight_schools(monkeypatch):
         yield eight_schools
 
 
+@pytest.mark.slow
 def test_eight_schools_agree_with_quadrature(eight_schools):
     for name, samples in eight_schools.main(steps=60, walkers=800).items():
         found = samples.mean(eight_schools.numbers)

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.conftest import CHEAP
 from tests.house.code import ROOT, tracked
 
 FILES = [path for path in tracked() if path.suffix == ".md"]
@@ -65,9 +66,10 @@ def test_the_experiments_run(path, name, tmp_path):
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run Python in a folder, on the CPU, with compiled programs kept from run to run."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "docs-cache")}
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3", "JAX_ENABLE_X64": "0"}
-    environment = os.environ | cache | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "test-cache")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_ENABLE_X64": "0"}
+    cache |= {"XLA_FLAGS": CHEAP, "MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | cache
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300,

@@ -168,7 +168,7 @@ def test_stacked_blocks_are_the_blocks_one_after_another():
     by_hand = tokens
     for i in range(SMALL.depth):
         block = jax.tree.map(lambda leaf: leaf[i], model.blocks)  # noqa: B023
-        by_hand = block(by_hand, condition)
+        by_hand = block(by_hand, block.modulation(condition))
     np.testing.assert_allclose(model.transformed(tokens, condition), by_hand, rtol=0, atol=1e-11)
 
 
