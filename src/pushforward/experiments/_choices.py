@@ -96,8 +96,15 @@ def optimiser(fit: Fit) -> "optax.GradientTransformation":
 
 
 def train(fit: Any, recipe: Any, stage: Any, *, key: Any, **options: Any) -> Any:
-    """Return `pf.fit` of a recipe's parts as the group `fit` of a config says."""
+    """Return `pf.fit` of a recipe's parts as the group `fit` of a config says.
+
+    A group with a key `ema` has its weights averaged, the start forgotten.
+    """
+    from pushforward.drivers import EMA
     from pushforward.drivers import fit as fitted
+
+    if hasattr(fit, "ema"):
+        options["ema"] = EMA(fit.ema, warm_up=True)
 
     return fitted(
         recipe.model,

@@ -83,20 +83,10 @@ def energy(x):
 
 def run(config: Config, folder, *, key) -> dict[str, Estimate]:
     """Train the map along the chains; measure with it frozen, without it, and by its weights."""
-    from ._choices import optimiser
+    from ._choices import train
 
     recipe = _recipe(config)
-    model, _ = pf.fit(
-        recipe.model,
-        recipe.objective,
-        recipe.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch,
-        folder=folder.stage("train"),
-        key=key,
-    )
+    model, _ = train(config.fit, recipe, folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model)
     kernel = recipe.process(model)
     chains = _measure(config, kernel, recipe.initial, folder.stage("chains"), key)

@@ -188,23 +188,13 @@ def recipe(config: Config, method: str):
 
 
 def _train(config: Config, method: str, folder, key):
-    from ._choices import optimiser
+    from ._choices import train
 
     parts = recipe(config, method)
-    direct = isinstance(parts.objective, pf.objectives.FMM)  # its batch counts points, not bundles
-    model, _ = pf.fit(
-        parts.model,
-        parts.objective,
-        parts.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch * (4 if direct else 1),
-        clip=10.0,
-        ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        folder=folder.stage(f"train-{method}"),
-        key=key,
-    )
+    how = config.fit
+    if isinstance(parts.objective, pf.objectives.FMM):  # its batch counts points, not bundles
+        how = how.model_copy(update={"batch": 4 * how.batch})
+    model, _ = train(how, parts, folder.stage(f"train-{method}"), clip=10.0, key=key)
     pf.save(folder.path / f"{method}.safetensors", model)
     if method == config.methods[0]:
         pf.save(

@@ -159,22 +159,9 @@ def forecasts(config: Config, model) -> dict[str, tuple]:
 
 
 def _train(config: Config, folder, key):
-    from ._choices import optimiser
+    from ._choices import train
 
-    parts = recipe(config)
-    model, _ = pf.fit(
-        parts.model,
-        parts.objective,
-        parts.source,
-        steps=config.fit.steps,
-        schedule_steps=config.fit.schedule_steps,
-        optimiser=optimiser(config.fit),
-        batch=config.fit.batch,
-        clip=1.0,
-        ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        folder=folder.stage("train"),
-        key=key,
-    )
+    model, _ = train(config.fit, recipe(config), folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "forecast-jump"})
     return model
 

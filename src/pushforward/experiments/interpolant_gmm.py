@@ -125,13 +125,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
 def _train(config: Config, parts: Any, folder: Any, key: Any) -> Any:
     from ._choices import train
 
-    model, _ = train(
-        config.fit,
-        parts,
-        folder.stage("train"),
-        ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        key=key,
-    )
+    model, _ = train(config.fit, parts, folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "interpolant-gmm"})
     return model
 

@@ -184,13 +184,7 @@ def _recipe(config: Config) -> Any:
 def _train(config: Config, recipe: Any, folder: Any, key: Any) -> Any:
     from ._choices import train
 
-    return train(
-        config.fit,
-        recipe,
-        folder.stage("train"),
-        ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        key=key,
-    )
+    return train(config.fit, recipe, folder.stage("train"), key=key)
 
 
 def _kept(state: Any) -> dict[str, Any]:

@@ -208,9 +208,9 @@ def _recipe(config: Config, name: str):
 
 
 def _train(config: Config, name: str, folder, key):
-    from ._choices import optimiser
+    from ._choices import train
 
-    recipe, fit = _recipe(config, name), config.fit
+    fit = config.fit
     if name == "mixture":
         fit = fit.model_copy(update={"steps": config.mixture.train_steps, "schedule_steps": None})
     kernel_of, times = next(iter(_samplers(config, name).values()))
@@ -223,22 +223,10 @@ def _train(config: Config, name: str, folder, key):
             "log_z_error": samples.log_z.error,
         }
 
-    every = fit.steps // config.fit.evaluations if config.fit.evaluations else None
-    stage = folder.stage(f"train-{name}")
-    model, history = pf.fit(
-        recipe.model,
-        recipe.objective,
-        recipe.source,
-        steps=fit.steps,
-        schedule_steps=fit.schedule_steps,
-        optimiser=optimiser(fit),
-        batch=fit.batch,
-        ema=pf.drivers.EMA(fit.ema, warm_up=True),
-        evaluate=evaluate if every else None,
-        evaluate_every=every,
-        folder=stage,
-        key=key,
-    )
+    stage, options = folder.stage(f"train-{name}"), {}
+    if fit.evaluations:
+        options = {"evaluate": evaluate, "evaluate_every": max(1, fit.steps // fit.evaluations)}
+    model, history = train(fit, _recipe(config, name), stage, key=key, **options)
     if name == _paths(config)[0]:
         pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "nets-gmm40"})
     return model, history

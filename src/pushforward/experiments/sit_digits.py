@@ -143,13 +143,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
 def _train(config: Config, parts: Any, folder: Any, key: Any) -> tuple[Any, float]:
     from ._choices import train
 
-    model, history = train(
-        config.fit,
-        parts,
-        folder.stage("train"),
-        ema=pf.drivers.EMA(config.fit.ema, warm_up=True),
-        key=key,
-    )
+    model, history = train(config.fit, parts, folder.stage("train"), key=key)
     pf.formats.write_sit(folder.path / "sit.safetensors", model)
     pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "sit-digits"})
     loss = history.metrics["loss"]
