@@ -19,6 +19,7 @@ from pushforward.dynamics import (
     RefuseFolds,
     SignedWeights,
     Transport,
+    compose,
     march,
 )
 from pushforward.estimators import AbstractResampling, Systematic, signed_log_z, signed_mean
@@ -170,6 +171,14 @@ FOLDED = Annealing(
 
 def folding(folds):
     return FlowMapKernel(FlowMap(Folding()), FOLDED, folds)
+
+
+def test_compose_refuses_signs():
+    kernel = folding(SignedWeights())
+    for one in (kernel, kernel.reversed()):
+        with pytest.raises(InputError, match="would lose the signs"):
+            compose(one)
+    compose(folding(RefuseFolds()))
 
 
 def test_folds_in_numbers():

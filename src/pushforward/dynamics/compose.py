@@ -27,6 +27,11 @@ class Compose(AbstractKernel):
         if not self.members or not all(isinstance(m, AbstractKernel) for m in self.members):
             names = [type(m).__name__ for m in self.members]
             raise InputError(f"compose takes one or more kernels, got {names}")
+        if any(getattr(m, "signed", False) for m in self.members):
+            raise InputError(
+                "compose keeps no memory and would lose the signs of SignedWeights(): march that "
+                "flow map alone, or write FlowMapKernel(map, path) with RefuseFolds()"
+            )
         movers = [type(m).__name__ for m in self.members if not m.stationary]
         if len(movers) > 1:
             raise InputError(

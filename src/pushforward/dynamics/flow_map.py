@@ -143,6 +143,11 @@ class FlowMapKernel(AbstractKernel):
         """True along a path of energies."""
         return self.path is not None
 
+    @property
+    def signed(self) -> bool:
+        """True when the weights have signs, kept in `State.memory`."""
+        return self.weighted and isinstance(self.folds, SignedWeights)
+
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
     ) -> State:
@@ -238,6 +243,11 @@ class InverseFlowMap(AbstractKernel):
     def path(self) -> AbstractAnnealing | None:
         """The path of the forward kernel."""
         return self.forward.path
+
+    @property
+    def signed(self) -> bool:
+        """True when the forward kernel is."""
+        return self.forward.signed
 
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
