@@ -8,12 +8,13 @@ ONLY ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help run test test-all lint bench smoke claims constraints clean
+.PHONY: help run test test-all coverage lint bench smoke claims constraints clean
 
 help:
 	@echo "make run         train the main sampler, show its numbers and its page (NAME=, ARGS=)"
 	@echo "make test        the fast tests"
 	@echo "make test-all    the slow ones too"
+	@echo "make coverage    the fast tests, and the share of src they run"
 	@echo "make lint        style, types, floors, house rules"
 	@echo "make bench       timings against peers (ONLY=name)"
 	@echo "make smoke       every experiment's smoke preset, checked, with its time"
@@ -30,6 +31,10 @@ test: $(VENV)/.dev-ok
 
 test-all: $(VENV)/.dev-ok
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu and not net"
+
+coverage: $(VENV)/.dev-ok
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not net" \
+		--cov=pushforward --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev-ok
 	$(BIN)/ruff check src tests benchmarks examples

@@ -57,6 +57,9 @@ def prepare_jax(config: Config, options: Options) -> None:
                 "'pushforward[cuda]' where there is one, or write --device auto"
             ) from None
     jax.config.update("jax_enable_x64", config.x64)
+    if jax.config.jax_default_matmul_precision is None:
+        # a GPU would else multiply float32 matrices with ten bits (TF32)
+        jax.config.update("jax_default_matmul_precision", "highest")
     if options.cache:
         from pushforward.runs import enable_compile_cache
 
