@@ -167,8 +167,9 @@ def test_simulations_of_equal_structure_compile_once():
     with Counted(1):
         for step, steps in ((0.1, 3), (0.2, 40), (0.3, 70)):
             simulate(
-                HMC(Normal((1,), 0.0, 1.0), step, 1 + steps % 3), 4, steps=steps, warm_up=steps % 2,
-                initial=Normal((1,), 0.0, 2.0), keep=Keep(2, jobs.first), key=jax.random.key(0),
+                HMC(Normal((1,), 0.0, 1.0), step, jnp.asarray(1 + steps % 3)), 4, steps=steps,
+                warm_up=steps % 2, initial=Normal((1,), 0.0, 2.0), keep=Keep(2, jobs.first),
+                key=jax.random.key(0),
             )  # fmt: skip
     with Counted(2):  # once per shape of times
         for num in (5, 6, 5, 6):

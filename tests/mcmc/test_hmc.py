@@ -255,15 +255,19 @@ def test_an_energy_that_is_not_a_number_is_rejected_and_reported():
     assert np.all(infos.acceptance[infos.diverged] == 0)
 
 
-def test_number_of_steps_is_dynamic():
+def test_number_of_steps_is_dynamic_if_it_is_an_array():
     traces = []
     energy = Energy(lambda x: traces.append(0) or 0.5 * jnp.sum(x * x), Euclidean(1))
     counts = []
     for n in (1, 4, 9):
-        _, infos = step_all(HMC(energy, 0.3, n), jnp.zeros((2, 1)), 11)
-        assert np.all(infos.cost.gradient == n)
+        dynamic, _ = step_all(HMC(energy, 0.3, jnp.asarray(n)), jnp.zeros((2, 1)), 11)
         counts.append(len(traces))
-    assert counts[0] == counts[-1] > 0
+        static, infos = step_all(HMC(energy, 0.3, n), jnp.zeros((2, 1)), 11)
+        assert np.all(infos.cost.gradient == n)
+        np.testing.assert_allclose(static.x, dynamic.x, rtol=0, atol=1e-13)
+        traces.clear()
+    assert counts[1:] == [0, 0]
+    assert counts[0] > 0
 
 
 def test_bad_arguments():

@@ -57,6 +57,10 @@ class HMCInfo(eqx.Module):
     cost: Cost
 
 
+def _count(n: Any) -> Count | int:
+    return n if isinstance(n, int) else jnp.asarray(n, jnp.int32)
+
+
 class HMC(AbstractStationary):
     r"""One trajectory of `num_steps` steps of size `step_size`, then Metropolis.
 
@@ -68,7 +72,9 @@ class HMC(AbstractStationary):
         A number or a function of t, in units of length. Good value: acceptance .65 to .9. Along an
         annealing the width changes: use √ of a `LocalVariance`.
     num_steps
-        Steps of a trajectory (a dynamic count: changing it compiles nothing). 1 is MALA.
+        Steps of a trajectory; 1 is MALA. An `int` is part of the program, which a GPU likes (no
+        question after every step whether to go on); `jnp.asarray(10)` is a count that may change
+        and compiles nothing.
     integrator
         `Leapfrog()` or `Omelyan2()`.
     mass
@@ -84,7 +90,7 @@ class HMC(AbstractStationary):
     start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing | AbstractEnergy
     step_size: Scalar | Callable[[Time], Scalar] = eqx.field(converter=scalar_or_law)
-    num_steps: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
+    num_steps: Count | int = eqx.field(default=1, converter=lambda n: _count(n))
     integrator: Splitting = Leapfrog()
     mass: AbstractMass = IdentityMass()
 

@@ -140,7 +140,7 @@ def adapt(
         new = jnp.asarray(min(step_size, length), dtype), jnp.asarray(count, jnp.int32)
         return eqx.tree_at(lambda k: (k.step_size, k.num_steps), kernel, new)
 
-    averaging, rates, running = DualAveraging(target), [], kernel
+    averaging, rates, running = DualAveraging(target), [], with_steps(guess)
     state = averaging.init(kernel.step_size)
     for i in range(steps):
         samples = simulate(running, x, steps=1, key=jax.random.fold_in(key, i))
@@ -154,8 +154,8 @@ def adapt(
             f"no trajectory was accepted, the last with step_size {step_size:.3g}: start from a "
             f"smaller one than {guess:.3g}, or from thermal chains"
         )
-    count = with_steps(float(averaging.final(state))).num_steps
-    return with_steps(length / int(count)), x
+    count = int(with_steps(float(averaging.final(state))).num_steps)
+    return eqx.tree_at(lambda k: k.num_steps, with_steps(length / count), count), x
 
 
 def tune_epsilon(
