@@ -13,7 +13,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.conftest import CHEAP
 from tests.house.code import ROOT, tracked
 
 FILES = [path for path in tracked() if path.suffix == ".md"]
@@ -68,7 +67,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run Python in a folder, on the CPU, with compiled programs kept from run to run."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / "build" / "test-cache")}
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_ENABLE_X64": "0"}
-    cache |= {"XLA_FLAGS": CHEAP, "MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
+    cache |= {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
     environment = os.environ | cache
     return subprocess.run(
         [sys.executable, *arguments],
