@@ -19,8 +19,8 @@ SEEDS = (0, 1, 2)
 HEAD = """# Results
 
 Generated from run folders by `make claims`; ours beside the expected numbers, failures included.
-Each row: three seeds of the `laptop` preset, or one `smoke` run where a system was only checked to
-work. A number is judged by the rule beside it; one standard error is in brackets. Times are wall
+Each row: seeds of the `laptop` preset, or one `smoke` run where a system was only checked to work.
+A number is judged by the rule beside it; one standard error is in brackets. Times are wall
 seconds of the whole run, compilation included.
 """
 
@@ -78,8 +78,9 @@ def _environment(folders: list[RunFolder]) -> list[str]:
     if not folders:
         return ["Not run yet.", ""]
     entry = folders[0].environment()[-1]
-    told = {k: entry.get(k) for k in ("python", "device", "cores", "dtype") if entry.get(k)}
-    return [", ".join(f"{k} {v}" for k, v in told.items()) + ".", ""]
+    told = {k: entry.get(k) for k in ("python", "cores", "dtype") if entry.get(k)}
+    device = entry["devices"]["kind"]
+    return [", ".join([f"device {device}", *(f"{k} {v}" for k, v in told.items())]) + ".", ""]
 
 
 if __name__ == "__main__":
