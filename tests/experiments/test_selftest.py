@@ -68,6 +68,7 @@ def interrupt(folder, words, job, number):
     return process.returncode
 
 
+@pytest.mark.slow  # tests/drivers/test_signals.py does the same to the verbs
 def test_an_interrupted_run_ends_with_the_same_bits(folder, whole):
     status = folder / "runs/torn/status.json"
     begin = ("run", "selftest", *SMALL, "sleep=0.2", "save_every=0", "--name", "torn")

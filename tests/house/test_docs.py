@@ -38,6 +38,7 @@ def program(path: Path) -> str:
 
 
 RUNNABLE = [path for path in FILES if program(path)]
+SYSTEMS = [path for path in RUNNABLE if path.parent.name == "systems"]
 EXPERIMENTS = [
     (path, word.removeprefix("python file=").strip())
     for path in FILES
@@ -46,7 +47,13 @@ EXPERIMENTS = [
 ]
 
 
-@pytest.mark.parametrize("path", RUNNABLE, ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SYSTEMS, ids=str)
+def test_the_pages_of_systems_run(path, tmp_path):
+    test_the_blocks_run(path, tmp_path)
+
+
+@pytest.mark.parametrize("path", [path for path in RUNNABLE if path not in SYSTEMS], ids=str)
 def test_the_blocks_run(path, tmp_path):
     file = tmp_path / f"{path.stem}.py"
     file.write_text(program(path), encoding="utf-8")

@@ -141,6 +141,7 @@ def test_sizes_are_counted():
     assert "files" in sizes.size_table()
 
 
+@pytest.mark.slow  # `make lint` runs it
 def test_the_command_runs_as_make_lint_calls_it():
     done = subprocess.run(
         [sys.executable, "-m", "tests.house"], cwd=ROOT, capture_output=True, text=True
