@@ -218,10 +218,11 @@ def _run(
     rows: list[dict[str, Any]] = []
     try:
         with collected_warnings(folder, options.say, warned), closed(folder.watchers):
+            expected = experiment.expected(resolved)
             found = experiment.module.run(
                 resolved.config, folder, key=root_key(resolved.config.seed)
             )
-            rows = judge(estimates(found, experiment.name), experiment.expected(resolved))
+            rows = judge(estimates(found, experiment.name), expected)
         seconds = time.perf_counter() - start
         write_summary(folder, rows, warned, seconds)
         folder.set_status(state="finished")

@@ -47,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _SUM = Exact("sum over representations")
 _MATCHED = {2: 0.870, 4: 0.610, 8: 0.681}
 EXPECTED = tuple(
-    Expected(f"matched: ESS (β = {b})", v, relative(0.1), Measured("20,000 draws"),
+    Expected(f"matched: ESS (β = {b})", v, relative(0.1), Measured("L = 8, 20,000 draws"),
              presets=("smoke",))
     for b, v in _MATCHED.items()
 )  # fmt: skip
