@@ -51,6 +51,11 @@ class Compose(AbstractKernel):
         return any(member.weighted for member in self.members)
 
     @property
+    def forgets_energy(self) -> bool:
+        """True when a member leaves a point whose energy nobody knows (`Refreshed`)."""
+        return any(getattr(member, "forgets_energy", False) for member in self.members)
+
+    @property
     def path(self) -> Any:
         """The path of the member that moves along it, else of the first."""
         movers = [m for m in self.members if not m.stationary] or list(self.members)
@@ -61,7 +66,7 @@ class Compose(AbstractKernel):
     ) -> State:
         """Return the state at (t, x); members' memories are made where they are needed."""
         state = self.members[0].init(x, t, context=context, energy=energy, key=key)
-        return State(x, state.log_weight, context, state.energy)
+        return State(x, state.log_weight, context, self._known(state.energy))
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Apply the members in order, the clock going from t to t_next."""
@@ -72,12 +77,16 @@ class Compose(AbstractKernel):
             start = member.init(
                 state.x, now, context=state.context, energy=state.energy, key=keys[0]
             )
-            start = State(state.x, state.log_weight, state.context, state.energy, start.memory)
+            start = State(state.x, state.log_weight, state.context, start.energy, start.memory)
             moved, info = member.step(start, now, then, key=keys[1])
             state = State(moved.x, moved.log_weight, moved.context, moved.energy)
             now = then
             infos.append(_with_start(info, member))
-        return state, tuple(infos)
+        energy = self._known(state.energy)
+        return State(state.x, state.log_weight, state.context, energy), tuple(infos)
+
+    def _known(self, energy: Any) -> Any:
+        return None if self.forgets_energy else energy
 
     def reversed(self) -> "Compose":
         """Return the reversed members in reverse order."""

@@ -1,6 +1,7 @@
 """How a run is carried out: device, precision, cache, progress, place. None of it is a number."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def prepare_jax(config: Config, options: Options) -> None:
                 "'pushforward[cuda]' where there is one, or write --device auto"
             ) from None
     jax.config.update("jax_enable_x64", config.x64)
-    if jax.config.jax_default_matmul_precision is None:
+    if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
         # a GPU would else multiply float32 matrices with ten bits (TF32)
         jax.config.update("jax_default_matmul_precision", "highest")
     if options.cache:

@@ -35,6 +35,7 @@ class Refreshed(AbstractStationary):
     """
 
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
+    forgets_energy: ClassVar[bool] = True
     hmc: HMC
 
     def __init__(self, hmc: HMC):
