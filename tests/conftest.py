@@ -19,7 +19,7 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-CHEAP = "--xla_backend_optimization_level=0"
+CHEAP = "--xla_backend_optimization_level=1"
 if jax.__version_info__ < (0, 11):  # an unknown flag ends the process
     CHEAP += " --xla_cpu_use_fusion_emitters=false"
 STRICT = ("spaces", "targets", "paths", "networks", "dynamics", "mcmc", "estimators", "laws")
