@@ -212,11 +212,17 @@ def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
         zero, params, step.optimiser.init(params), average, source, later, later,
         zero, zero, jnp.zeros((), bool),
     )  # fmt: skip
-    row = eqx.filter_eval_shape(row_shapes, step, empty)
     carry = eqx.tree_at(
         lambda c: (c.interval, c.rows),
         empty,
-        (Interval.like(row), Ring.like(row, rows)),
+        empty_records(step, empty, rows),
         is_leaf=lambda x: x is None,
     )
     return owned(carry)
+
+
+@eqx.filter_jit
+def empty_records(step: FitStep, carry: FitCarry, rows: int) -> tuple[Interval, Ring]:
+    """Return the empty interval and ring; a second fit of equal structure traces nothing."""
+    row = eqx.filter_eval_shape(row_shapes, step, carry)
+    return Interval.like(row), Ring.like(row, rows)
