@@ -110,3 +110,12 @@ def test_what_is_expected_follows_the_config(override, names):
     for row in rows:
         known = gauge2d(U1(), resolved.config.beta[0], resolved.config.side**2)
         assert row.value == (known.q2 if "Q" in row.name else known.plaquette)
+
+
+@pytest.mark.parametrize("name", ["gauge-u1-2d", "trex-u1-2d", "multiscale-u1"])
+@pytest.mark.parametrize(
+    ("beta", "sentence"), [("[2.0,2.0]", "must be distinct"), ("[-2.0,3.0]", "beta")]
+)
+def test_couplings_are_positive_and_distinct(name, beta, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        find(name).resolve(overrides=["preset=smoke", f"beta={beta}"])

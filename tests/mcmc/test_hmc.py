@@ -276,3 +276,7 @@ def test_bad_arguments():
             HMC(SKEW, step)
     with pytest.raises(InputError, match="at least 1"):
         HMC(SKEW, 0.1, 0)
+    for count in (2.5, True, "ten", None, jnp.asarray(2.0)):
+        with pytest.raises(InputError, match="num_steps must be an integer"):
+            HMC(SKEW, 0.1, count)
+    assert type(HMC(SKEW, 0.1, np.int64(3)).num_steps) is int

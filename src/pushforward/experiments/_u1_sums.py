@@ -1,8 +1,19 @@
-"""What the three U(1) experiments share: exact sums at their couplings, and names of rows."""
+"""What the three U(1) experiments share: couplings, exact sums at them, and names of rows."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 import pushforward as pf
+
+
+def _distinct(beta: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(map(label, beta))) < len(beta):
+        raise ValueError(f"couplings must be distinct, for rows are named after them: {list(beta)}")
+    return beta
+
+
+Couplings = Annotated[tuple[Annotated[float, Field(gt=0, le=1e4)], ...], AfterValidator(_distinct)]
 
 
 def sums(config: Any) -> list[Any]:

@@ -15,14 +15,14 @@ import pushforward as pf
 
 from ._config import Config as Base
 from ._expected import Estimate, Exact, Expected, within
-from ._u1_sums import place, sums
+from ._u1_sums import Couplings, place, sums
 
 
 class Config(Base):
     """The keys of the experiment."""
 
     side: int = Field(default=16, ge=2, le=512, description="extent L of the lattice")
-    beta: tuple[float, ...] = Field(
+    beta: Couplings = Field(
         default=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), min_length=1, description="couplings β"
     )
     chains: int = Field(default=64, ge=4, le=2**14, description="chains of each β")

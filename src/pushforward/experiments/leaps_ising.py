@@ -70,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 _SMOKE, _LAPTOP, _PAPER = ("smoke",), ("laptop",), ("paper",)
-_KAUFMAN, _SUM = Exact("Kaufman 1949"), Exact("sum over 65,536 states")
+_KAUFMAN, _SUM = Exact("Kaufman 1949"), Exact("sum over all states")
 _PROTOTYPE = Measured("prototype of this network, 2 CPU cores")
 EXPECTED = (
     Expected("ESS", 0.97, at_least(), Goal(), presets=_SMOKE),

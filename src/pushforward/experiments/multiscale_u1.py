@@ -15,7 +15,7 @@ import pushforward as pf
 
 from ._config import Config as Base
 from ._expected import Estimate, Exact, Expected, Measured, at_least, relative, within
-from ._u1_sums import sums
+from ._u1_sums import Couplings, sums
 
 
 class Config(Base):
@@ -23,7 +23,7 @@ class Config(Base):
 
     x64: bool = Field(default=True, description="compute in float64")
     side: int = Field(default=16, ge=2, le=128, description="extent L, a power of two")
-    beta: tuple[float, ...] = Field(
+    beta: Couplings = Field(
         default=(2.0, 4.0, 7.0, 8.0, 16.0), min_length=1, description="couplings β, at most 16"
     )
     draws: int = Field(default=20000, ge=100, le=10**7, description="draws of the matched flow")

@@ -15,7 +15,7 @@ import pushforward as pf
 from ._config import Config as Base
 from ._config import Fit, Group
 from ._expected import Estimate, Exact, Expected, Goal, Measured, at_least, within
-from ._u1_sums import place, sums
+from ._u1_sums import Couplings, place, sums
 
 
 class Chains(Group):
@@ -43,7 +43,7 @@ class Config(Base):
     """The keys of the experiment."""
 
     side: int = Field(default=8, ge=2, le=256, multiple_of=2, description="extent L of the lattice")
-    beta: tuple[float, ...] = Field(
+    beta: Couplings = Field(
         default=(2.0, 4.0), min_length=2, description="couplings of the ladder, in order"
     )
     sweeps: int = Field(default=4, ge=1, le=64, description="times 4 residual layers a pair")

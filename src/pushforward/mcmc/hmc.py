@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import InputError
 from .._tree import concrete, scalar_or_law
@@ -58,7 +59,9 @@ class HMCInfo(eqx.Module):
 
 
 def _count(n: Any) -> Count | int:
-    return n if isinstance(n, int) else jnp.asarray(n, jnp.int32)
+    if not jnp.issubdtype(getattr(n, "dtype", type(n)), jnp.integer):
+        raise InputError(f"num_steps must be an integer, got {n!r}: HMC(action, 0.1, 10)")
+    return int(n) if isinstance(n, int | np.integer) else jnp.asarray(n, jnp.int32)
 
 
 class HMC(AbstractStationary):
