@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pushforward._errors import InputError
+from pushforward.drivers import simulate
 from pushforward.dynamics import State
 from pushforward.estimators import gamma_method
 from pushforward.mcmc import HMC, Leapfrog, Omelyan2
@@ -280,3 +281,24 @@ def test_bad_arguments():
         with pytest.raises(InputError, match="num_steps must be an integer"):
             HMC(SKEW, 0.1, count)
     assert type(HMC(SKEW, 0.1, np.int64(3)).num_steps) is int
+
+
+@pytest.mark.parametrize("root", [0.0, 1.0])  # with a root the gradient behind the wall is NaN
+def test_a_hard_wall_is_exact(root):
+    """U = x²/2 − r√x for x > 0, +inf below: moments by quadrature; what crosses is refused."""
+    half = Energy(
+        lambda x: jnp.where(x[0] > 0, 0.5 * x[0] ** 2 - root * jnp.sqrt(x[0]), jnp.inf),
+        Euclidean(1),
+    )
+    samples = simulate(
+        HMC(half, 0.4, 4), jnp.ones((256, 1)), steps=400, warm_up=50, key=jax.random.key(0),
+        observe=lambda x: {"x": x[0], "x2": x[0] ** 2},
+    )  # fmt: skip
+    nodes = np.linspace(0, 12, 200_001)[1:]
+    law = np.exp(-0.5 * nodes**2 + root * np.sqrt(nodes))
+    for name, power in (("x", 1), ("x2", 2)):
+        means = samples.record[name].mean(0)
+        exact = np.sum(nodes**power * law) / law.sum()
+        assert abs(means.mean() - exact) < 4 * means.std(ddof=1) / 16
+        assert means.std(ddof=1) / 16 < 0.01
+    assert samples.record["info.acceptance"].mean() < 0.9
