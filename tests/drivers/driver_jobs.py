@@ -18,7 +18,7 @@ from pushforward.drivers.advance import Controller
 from pushforward.dynamics import Langevin, Transport, compose
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
-from pushforward.networks import DriftMLP, FreeEnergy, Sampler
+from pushforward.networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy
 from pushforward.objectives import AbstractObjective, Continuity
 from pushforward.paths import Annealing, uniform_times
 from pushforward.sources import AbstractSource, NoInfo, Rollout
@@ -104,7 +104,7 @@ def norm(model, *, key):
     return {"norm": optax.tree.norm(eqx.filter(model, eqx.is_array))}
 
 
-def walk(path: Annealing, epsilon: jax.Array, model: Sampler) -> Langevin:
+def walk(path: Annealing, epsilon: jax.Array, model: DriftAndFreeEnergy) -> Langevin:
     """The process of a sampler."""
     return Langevin(path, model.drift, epsilon)
 
@@ -119,7 +119,7 @@ def train(folder: Any = None, steps: int = 120, **options: Any):
     path = Annealing(Normal((2,), 0.0, 2.0), Normal((2,), 1.0, 0.5))
     process = eqx.Partial(walk, path, jnp.asarray(2.0))
     drift = DriftMLP(2, width=8, depth=1, scale=1.0, key=jax.random.key(1))
-    model = Sampler(drift, FreeEnergy(width=8, depth=1, key=jax.random.key(2)))
+    model = DriftAndFreeEnergy(drift, FreeEnergy(width=8, depth=1, key=jax.random.key(2)))
     source = Rollout(process, walkers=64, num_times=12, refresh=7, capacity=3)
     options = {
         "schedule_steps": 120,

@@ -12,7 +12,7 @@ from pushforward._errors import InputError
 from pushforward._tree import scalar
 from pushforward.dynamics import ContinuousTimeLeap, EventDriven, Jump, Langevin, march, rate
 from pushforward.estimators import Systematic
-from pushforward.networks import FreeEnergy, LocallyEquivariantConv, Sampler, Zero
+from pushforward.networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv, Zero
 from pushforward.objectives import Continuity, ContinuityVariance
 from pushforward.paths import Annealing, ParameterPath, uniform_times
 from pushforward.sources import WeightedPoint
@@ -158,7 +158,7 @@ def test_production_is_constant_at_the_exact_rates():
     kernel, states = product(), all_states(Spins(5))
     objective = Continuity(eqx.Partial(process, kernel))
     variance = ContinuityVariance(eqx.Partial(process, kernel))
-    model = Sampler(kernel.rates, product_free_energy)
+    model = DriftAndFreeEnergy(kernel.rates, product_free_energy)
 
     @eqx.filter_jit
     def look(model, t):
@@ -175,7 +175,7 @@ def test_production_is_constant_at_the_exact_rates():
         assert np.abs(rates - exact).max() < 1e-12
         assert losses.max() < 1e-20
         assert spread < 1e-20
-    broken = Sampler(product(-1.0).rates, product_free_energy)
+    broken = DriftAndFreeEnergy(product(-1.0).rates, product_free_energy)
     assert look(broken, jnp.asarray(0.37))[1].min() > 1e-3
 
 
@@ -361,7 +361,7 @@ def test_gradient_of_the_loss_is_the_derivative():
     """Away from G = 0, where the positive part has a kink."""
     kernel = Jump(cooling(Ising((3, 3), COUPLING)))
     free = eqx.filter_jit(FreeEnergy)(8, 1, 2, key=jax.random.key(3))
-    params, static = eqx.partition(Sampler(random_net(), free), eqx.is_inexact_array)
+    params, static = eqx.partition(DriftAndFreeEnergy(random_net(), free), eqx.is_inexact_array)
     objective = Continuity(eqx.Partial(process, kernel), clip=1e9)
     x = jnp.asarray(np.random.default_rng(1).choice([-1.0, 1.0], (3, 3)))
     point = WeightedPoint(jnp.asarray(0.6), x, jnp.asarray(0.0))
@@ -392,7 +392,7 @@ def test_a_network_that_starts_at_zero_learns(monkeypatch):
         @eqx.filter_jit
         @eqx.filter_grad
         def gradient(net):
-            model = Sampler(net, lambda t: 0.0 * t)
+            model = DriftAndFreeEnergy(net, lambda t: 0.0 * t)
             return objective(model, point, key=jax.random.key(0))[0]
 
         return np.abs(gradient(net).readout.layers[-1].weight).max()

@@ -8,10 +8,10 @@ import pytest
 
 from pushforward._tree import named_leaves, trainable
 from pushforward.networks import (
+    DriftAndFreeEnergy,
     DriftMLP,
     FreeEnergy,
     RandomFourier,
-    Sampler,
     ScoreCut,
     ScoreSkip,
     Zero,
@@ -167,7 +167,7 @@ def test_skip_contains_the_exact_drift_of_a_mixture_path():
 
 
 def test_sampler_trains_its_two_networks():
-    model = Sampler(DRIFTS["skip"](2), FreeEnergy(8, key=KEY))
+    model = DriftAndFreeEnergy(DRIFTS["skip"](2), FreeEnergy(8, key=KEY))
     names = [name for name, flag in named_leaves(trainable(model)) if flag]
     assert {name.split(".")[1] for name in names} == {"drift", "free_energy"}
     assert not any("cut" in name for name in names)

@@ -9,7 +9,7 @@ import pytest
 from pushforward._errors import InputError
 from pushforward._tree import scalar, trainable
 from pushforward.dynamics import Langevin, transport_rate
-from pushforward.networks import DriftMLP, FreeEnergy, Sampler, ScoreSkip
+from pushforward.networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy, ScoreSkip
 from pushforward.objectives import Continuity, ContinuityVariance, Exact, Hutchinson
 from pushforward.paths import Annealing, Identity, LocalVariance, ParameterPath
 from pushforward.sources import WeightedPoint
@@ -80,7 +80,7 @@ def loss(model, objective, samples, key):
     return jax.value_and_grad(mean)(moving)
 
 
-EXACT = Sampler(Affine(jnp.array([3.0, LOG_S])), Linear(scalar(-LOG_S)))
+EXACT = DriftAndFreeEnergy(Affine(jnp.array([3.0, LOG_S])), Linear(scalar(-LOG_S)))
 
 
 def test_exact_drift_has_no_loss_and_no_gradient():
@@ -100,7 +100,7 @@ def network(skip):
     drift = DriftMLP(2, width=8, depth=2, score_scale=0.5, key=KEY)
     if skip:
         drift = ScoreSkip(drift, LocalVariance(Identity(), 1.5, 0.3), width=8, key=KEY)
-    model = Sampler(drift, FreeEnergy(8, 2, key=KEY))
+    model = DriftAndFreeEnergy(drift, FreeEnergy(8, 2, key=KEY))
     rng = np.random.default_rng(1)
     return jax.tree.map(
         lambda a, train: a + 0.3 * rng.normal(size=a.shape) if train else a,
@@ -151,7 +151,7 @@ def test_variance_is_the_minimum_over_the_free_energy_rate():
     losses = []
     for shift in (0.0, -0.1, 0.1):
         slope = scalar(float(info.free_energy_rate) + shift)
-        here = Sampler(model.drift, Linear(slope))
+        here = DriftAndFreeEnergy(model.drift, Linear(slope))
         losses.append(float(loss(here, Continuity(Process(PLANE), clip=1e9), same, KEY)[0]))
     assert losses[0] == pytest.approx(float(variance) * (num - 1) / num, rel=1e-12)
     np.testing.assert_allclose(np.array(losses[1:]) - losses[0], 0.01, rtol=1e-9)
@@ -170,7 +170,10 @@ def test_two_probes_are_unbiased_and_one_squared_is_not():
     drift = network(False).drift
     rate = eqx.filter_jit(transport_rate)(PLANE, drift, t, x)
     # F' that leaves a residual of .05, so that the spread of the probes is not lost beside it.
-    model, sample = Sampler(drift, Linear(0.05 - rate)), WeightedPoint(t, x, jnp.zeros(()))
+    model, sample = (
+        DriftAndFreeEnergy(drift, Linear(0.05 - rate)),
+        WeightedPoint(t, x, jnp.zeros(())),
+    )
     probed = Continuity(Process(PLANE), clip=1e9, divergence=Hutchinson())
 
     @jax.jit

@@ -9,7 +9,7 @@ from tests.walkers import path_of
 
 from pushforward._errors import InputError
 from pushforward.dynamics import Langevin, Trajectory, Transport, march
-from pushforward.networks import Sampler
+from pushforward.networks import DriftAndFreeEnergy
 from pushforward.objectives import LogVariance
 from pushforward.paths import uniform_times
 from pushforward.sources import Horizon, Rollout
@@ -33,7 +33,7 @@ class Process(eqx.Module):
 
 
 def sampler(a):
-    return Sampler(Affine(jnp.array(a)), lambda t: 0 * t)
+    return DriftAndFreeEnergy(Affine(jnp.array(a)), lambda t: 0 * t)
 
 
 @pytest.fixture(scope="module")

@@ -278,7 +278,7 @@ def _sample(config: Config, label: str, kernel, times, folder, key, **options):
 def _sample_untrained(config: Config, folder, key):
     """Run the kernel and grid of the headline with b = 0: annealed importance sampling."""
     kernel_of, times = _samplers(config, "geometric")["geometric"]
-    untrained = pf.networks.Sampler(pf.networks.Zero(), lambda t: 0 * t)
+    untrained = pf.networks.DriftAndFreeEnergy(pf.networks.Zero(), lambda t: 0 * t)
     return _sample(config, "AIS", kernel_of(untrained), times, folder, key)
 
 

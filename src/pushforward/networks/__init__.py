@@ -4,6 +4,7 @@ Drifts of samplers get one more positional argument, the gradient ∇U_t(x) that
 anyway; those that ignore it drop it.
 """
 
+from .drift_and_free_energy import DriftAndFreeEnergy as DriftAndFreeEnergy
 from .flow_map import AbstractFlowMap as AbstractFlowMap
 from .flow_map import FlowMap as FlowMap
 from .flow_map import TiedFlowMap as TiedFlowMap
@@ -17,7 +18,6 @@ from .mlp import RandomFourier as RandomFourier
 from .point_mlp import PointMLP as PointMLP
 from .precondition import ScoreCut as ScoreCut
 from .precondition import ScoreSkip as ScoreSkip
-from .sampler import Sampler as Sampler
 from .sit import SIT_SIZES as SIT_SIZES
 from .sit import SiT as SiT
 from .sit import Size as Size

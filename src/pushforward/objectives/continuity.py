@@ -54,7 +54,7 @@ class ContinuityInfo(eqx.Module):
 
 
 class Continuity(AbstractObjective):
-    r"""| r_t(x) + ∂_t F_t |² of a `Sampler` at one point (t, x).
+    r"""| r_t(x) + ∂_t F_t |² of a `DriftAndFreeEnergy` at one point (t, x).
 
     Parameters
     ----------

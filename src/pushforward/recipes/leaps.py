@@ -19,7 +19,7 @@ import numpy as np
 from .._errors import InputError
 from .._typing import PRNGKey
 from ..dynamics import AbstractJumpMethod, ContinuousTimeLeap, EventDriven, Jump
-from ..networks import FreeEnergy, LocallyEquivariantConv, Sampler
+from ..networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv
 from ..objectives import Continuity
 from ..paths import AbstractAnnealing, Annealing, uniform_times
 from ..sources import Horizon, Rollout
@@ -85,7 +85,7 @@ def leaps(
             (kernel,) * 3, channels=channels, tied=symmetric, odd=symmetric, dim=len(space.shape),
             key=jax.random.fold_in(key, 0),
         )  # fmt: skip
-    model = Sampler(network, FreeEnergy(frequencies=2, key=jax.random.fold_in(key, 1)))
+    model = DriftAndFreeEnergy(network, FreeEnergy(frequencies=2, key=jax.random.fold_in(key, 1)))
 
     walk = eqx.Partial(jump_process, path, 2.0, ContinuousTimeLeap())
     process = eqx.Partial(jump_process, path, delta, EventDriven())
@@ -97,7 +97,7 @@ def leaps(
 
 
 def jump_process(
-    path: AbstractAnnealing, delta: float, method: AbstractJumpMethod, model: Sampler
+    path: AbstractAnnealing, delta: float, method: AbstractJumpMethod, model: DriftAndFreeEnergy
 ) -> Jump:
     """Return the jump process with the model's rates."""
     return Jump(path, model.drift, delta, method)

@@ -23,7 +23,7 @@ from .._tree import scalar
 from .._typing import PRNGKey, Scalar, Time
 from ..dynamics import Compose, Euler, Langevin, RungeKutta, Transport, compose
 from ..mcmc import HMC
-from ..networks import DriftMLP, FreeEnergy, RandomFourier, Sampler, ScoreCut, ScoreSkip
+from ..networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy, RandomFourier, ScoreCut, ScoreSkip
 from ..objectives import Continuity, Exact, Hutchinson
 from ..paths import (
     AbstractAnnealing,
@@ -98,7 +98,7 @@ def nets(
         variance = LocalVariance(path.schedule, scales().wide, scales().narrow)
     if drift is None:
         drift = _default_drift(scales(), variance, width, fourier, keys[1])
-    model = Sampler(drift, FreeEnergy(key=keys[2]))
+    model = DriftAndFreeEnergy(drift, FreeEnergy(key=keys[2]))
 
     walk = eqx.Partial(langevin_process, path, Scaled(variance, noise), ScoreCut(variance))
     if math.prod(shape) <= LARGEST_JACOBIAN:
@@ -134,14 +134,14 @@ def smc(path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrat
 
 
 def langevin_process(
-    path: AbstractAnnealing, epsilon: Any, score: ScoreCut | None, model: Sampler
+    path: AbstractAnnealing, epsilon: Any, score: ScoreCut | None, model: DriftAndFreeEnergy
 ) -> Langevin:
     """Return Langevin dynamics with the model's drift and exact two-kernel weights."""
     return Langevin(path, model.drift, epsilon, score=score)
 
 
 def transport_process(
-    path: AbstractAnnealing, step_size: Any, integrator: RungeKutta, model: Sampler
+    path: AbstractAnnealing, step_size: Any, integrator: RungeKutta, model: DriftAndFreeEnergy
 ) -> Compose:
     """Return the map of the model's drift with its log-determinant, then one HMC trajectory.
 

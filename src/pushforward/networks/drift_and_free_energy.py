@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 
 
-class Sampler(eqx.Module):
+class DriftAndFreeEnergy(eqx.Module):
     """The model of the `Continuity` objective.
 
     Parameters
