@@ -10,7 +10,7 @@ import scipy.linalg
 from pushforward import simulate
 from pushforward._errors import InputError
 from pushforward._tree import scalar
-from pushforward.dynamics import ContinuousTimeLeap, EventDriven, Jump, Langevin, march, rate
+from pushforward.dynamics import EventDriven, Jump, Langevin, TauLeaping, march, rate
 from pushforward.estimators import Systematic
 from pushforward.networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv, Zero
 from pushforward.objectives import Continuity, ContinuityVariance
@@ -213,7 +213,7 @@ def test_ten_intervals_are_exact(coarse):
 
 
 def test_twin_continuous_time_is_biased_and_does_not_show_it():
-    leaps = mean_field(ContinuousTimeLeap())
+    leaps = mean_field(TauLeaping())
     samples = simulate(leaps, 10_000, times=TIMES, key=jax.random.key(1))
     assert z_score(samples.log_z, LOG_Z) < -15
     assert -0.5 < samples.log_z.value - LOG_Z < -0.2
@@ -440,8 +440,8 @@ def test_one_trace_for_all_numbers():
         (lambda: mean_field(delta=-1.0), "delta"),
         (lambda: Jump(Annealing(Normal(2), Normal(2, 1.0))), "Langevin"),
         (lambda: EventDriven(max_events=0), "max_events"),
-        (lambda: mean_field(ContinuousTimeLeap()).reversed(), "no exact reversal"),
-        (lambda: _advanced(mean_field(ContinuousTimeLeap())), "no events"),
+        (lambda: mean_field(TauLeaping()).reversed(), "no exact reversal"),
+        (lambda: _advanced(mean_field(TauLeaping())), "no events"),
         (lambda: _moved(Jump(cooling(Energy(jnp.sum, Spins((3, 3)))))), "FiniteEnergy"),
         (lambda: _moved(Langevin(cooling(Ising((3, 3), 0.1)))), "no gradients"),
     ],

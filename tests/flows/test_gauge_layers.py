@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pushforward._errors import InputError
-from pushforward.flows import Chain, Inverse, ResidualLayer, gauge_layers, residual_flow
+from pushforward.flows import Chain, Invert, ResidualLayer, gauge_layers, residual_flow
 from pushforward.spaces import SU2, U1, Lattice, LinkSpace, wrap
 
 KEY = jax.random.key(0)
@@ -137,10 +137,10 @@ def test_a_chain_is_the_composition():
     out, log_det = eqx.filter_jit(flow.forward)(x)
     np.testing.assert_allclose(out, y, rtol=0, atol=1e-14)
     np.testing.assert_allclose(log_det, total, rtol=0, atol=1e-13)
-    back, log_det_back = eqx.filter_jit(Inverse(flow).forward)(out)
+    back, log_det_back = eqx.filter_jit(Invert(flow).forward)(out)
     np.testing.assert_allclose(back, x, rtol=0, atol=1e-12)
     np.testing.assert_allclose(log_det_back, -log_det, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(Inverse(flow).inverse(x)[0], flow.forward(x)[0])
+    np.testing.assert_array_equal(Invert(flow).inverse(x)[0], flow.forward(x)[0])
 
 
 def test_two_active_links_in_a_plaquette():

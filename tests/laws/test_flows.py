@@ -19,7 +19,7 @@ from pushforward.flows import (
     AbstractFlow,
     FromFlowjax,
     GaussianFlowMap,
-    Inverse,
+    Invert,
     MapBijection,
     MatchedConditional,
     MultiscaleFlow,
@@ -76,7 +76,7 @@ def _residual_chain():
 
 BIJECTIONS = {
     "Shear": (Shear, (2,)),
-    "Inverse": (lambda: Inverse(Shear()), (2,)),
+    "Invert": (lambda: Invert(Shear()), (2,)),
     "FromFlowjax": (lambda: spline_couplings(3, layers=1, width=4, key=KEY), (3,)),
     "FromFlowjax, affine": (lambda: FromFlowjax(_affine()), (2,)),
     "MapBijection": (lambda: MapBijection(GaussianFlowMap(Linear(), 1.5, 0.4)), (2,)),

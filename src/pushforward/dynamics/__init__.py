@@ -24,7 +24,7 @@ from .flow_map import SignedWeights as SignedWeights
 from .follmer import PointForecast as PointForecast
 from .jump import Jump as Jump
 from .jump_methods import AbstractJumpMethod as AbstractJumpMethod
-from .jump_methods import ContinuousTimeLeap as ContinuousTimeLeap
+from .jump_methods import TauLeaping as TauLeaping
 from .langevin import ContinuousTime as ContinuousTime
 from .langevin import Langevin as Langevin
 from .langevin import TwoKernel as TwoKernel

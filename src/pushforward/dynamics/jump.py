@@ -3,7 +3,7 @@ r"""Annealed jump processes with learned rates on finite spaces: LEAPS; untraine
 A site jumps with rate Q_t(x→y) = [G_t]_+ + δ w (`rate.Moves`), and any observable of ρ_t is
 E[e^A h]/E[e^A] for ANY such rates. The jumps themselves carry no weight: dA = r dt with
 r = −∂_t U_t − K_t, the same rate that the objectives square. How time is cut is a method:
-`EventDriven` is exact on any grid, `ContinuousTimeLeap` is not.
+`EventDriven` is exact on any grid, `TauLeaping` is not.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Jump(AbstractEventProcess):
         δ_t >= 0, heat-bath redraws of a site in unit time: a number or a function of t (taken at
         the midpoint of an interval). Good values 0 to 10: free after training.
     method
-        `EventDriven()` (exact) or `ContinuousTimeLeap()`.
+        `EventDriven()` (exact) or `TauLeaping()`.
 
     References
     ----------

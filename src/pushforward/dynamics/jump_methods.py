@@ -37,7 +37,7 @@ class LeapInfo(eqx.Module):
     failed: Flag
 
 
-class ContinuousTimeLeap(AbstractJumpMethod):
+class TauLeaping(AbstractJumpMethod):
     """All sites jump by themselves in a step, weighted by dA = r dt at its start; biased by O(D).
 
     Its log Z is too low (−.33 on the critical 3 x 3 torus with 10 steps) while its ESS looks fine:

@@ -2,7 +2,7 @@
 
 from .base import AbstractBijection as AbstractBijection
 from .bijections import Chain as Chain
-from .bijections import Inverse as Inverse
+from .bijections import Invert as Invert
 from .conditionals import CharacterConditional as CharacterConditional
 from .conditionals import MatchedConditional as MatchedConditional
 from .conditionals import matched_coupling as matched_coupling
@@ -19,7 +19,7 @@ from .inverse import Newton as Newton
 from .inverse import Solution as Solution
 from .jacobian import with_log_det as with_log_det
 from .map_bijection import MapBijection as MapBijection
-from .multiscale import AbstractConditional as AbstractConditional
+from .multiscale import AbstractLinkConditional as AbstractLinkConditional
 from .multiscale import DoublingLayer as DoublingLayer
 from .multiscale import MultiscaleFlow as MultiscaleFlow
 from .pushforward import AbstractFlow as AbstractFlow

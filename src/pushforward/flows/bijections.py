@@ -50,7 +50,7 @@ class Chain(AbstractBijection):
         return x, compensated_sum(log_dets)
 
 
-class Inverse(AbstractBijection):
+class Invert(AbstractBijection):
     """The inverse of a bijection, as a bijection."""
 
     bijection: AbstractBijection

@@ -21,12 +21,12 @@ from .._errors import InputError
 from .._typing import Array, Float, PRNGKey, Scalar
 from ..spaces import U1, AbstractGroup
 from ..targets.characters import check_characters, log_character_weight, log_ratios
-from .multiscale import AbstractConditional
+from .multiscale import AbstractLinkConditional
 
 POINTS, NEWTON_STEPS, BISECTIONS = 128, 12, 54
 
 
-class CharacterConditional(AbstractConditional):
+class CharacterConditional(AbstractLinkConditional):
     """The exact conditional w_k(X A⁺) w_k(C X⁺)/w_{k+1}(C A⁺) of 2-D gauge theory at level k.
 
     Parameters

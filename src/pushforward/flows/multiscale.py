@@ -28,7 +28,7 @@ from ..targets import AbstractDistribution
 from .pushforward import AbstractFlow
 
 
-class AbstractConditional(eqx.Module):
+class AbstractLinkConditional(eqx.Module):
     """The density of new links given the two arms they close, with respect to Haar."""
 
     group: eqx.AbstractVar[AbstractGroup]
@@ -54,7 +54,7 @@ class DoublingLayer(eqx.Module):
     """
 
     axis: int = eqx.field(static=True)
-    conditional: AbstractConditional
+    conditional: AbstractLinkConditional
 
     def __check_init__(self):
         if self.axis not in (0, 1):

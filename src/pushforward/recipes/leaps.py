@@ -2,7 +2,7 @@ r"""LEAPS: a neural sampler for an energy of spins, exact weights included.
 
 1. Begin at the uniform law and cool: `Annealing(Uniform(space), target)`.
 2. Let walkers jump along it with one-way rates G and some heat bath, all sites at once
-   (`ContinuousTimeLeap`: what a network is trained on need not be exact), store them (`Rollout`).
+   (`TauLeaping`: what a network is trained on need not be exact), store them (`Rollout`).
 3. Train G and F on the walkers until the continuity equation holds: the same `Continuity` as NETS.
 4. Sample with weights that are exact on any grid, however bad G is: `EventDriven`.
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from .._errors import InputError
 from .._typing import PRNGKey
-from ..dynamics import AbstractJumpMethod, ContinuousTimeLeap, EventDriven, Jump
+from ..dynamics import AbstractJumpMethod, EventDriven, Jump, TauLeaping
 from ..networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv
 from ..objectives import Continuity
 from ..paths import AbstractAnnealing, Annealing, uniform_times
@@ -87,7 +87,7 @@ def leaps(
         )  # fmt: skip
     model = DriftAndFreeEnergy(network, FreeEnergy(frequencies=2, key=jax.random.fold_in(key, 1)))
 
-    walk = eqx.Partial(jump_process, path, 2.0, ContinuousTimeLeap())
+    walk = eqx.Partial(jump_process, path, 2.0, TauLeaping())
     process = eqx.Partial(jump_process, path, delta, EventDriven())
     source = Rollout(
         walk, walkers=walkers, num_times=50, refresh=refresh, horizon=Horizon(0.1, 0.5)

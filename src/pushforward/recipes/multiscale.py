@@ -15,7 +15,7 @@ from jaxtyping import ArrayLike
 
 from .._errors import InputError
 from ..dynamics import Compose, Transport, compose
-from ..flows import AbstractConditional, CharacterConditional, DoublingLayer, MultiscaleFlow
+from ..flows import AbstractLinkConditional, CharacterConditional, DoublingLayer, MultiscaleFlow
 from ..mcmc import HMC
 from ..paths import Annealing
 from ..spaces import AbstractGroup
@@ -27,7 +27,7 @@ def multiscale(
     beta: ArrayLike,
     group: AbstractGroup,
     conditional: Callable[
-        [ArrayLike, int, AbstractGroup], AbstractConditional
+        [ArrayLike, int, AbstractGroup], AbstractLinkConditional
     ] = CharacterConditional,
 ) -> MultiscaleFlow:
     """Return the flow from one site to a torus of `shape`.
