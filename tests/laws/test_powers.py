@@ -54,7 +54,7 @@ def test_the_product_of_three_copies(factor):
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="one or more copies"):
+    with pytest.raises(InputError, match="num is 0"):
         Power(Euclidean(2), 0)
     with pytest.raises(InputError, match="ONE sample of 3 copies"):
         Power(Euclidean(2), 3).check(jnp.zeros((2, 2)))

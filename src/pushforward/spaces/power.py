@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from pushforward._errors import InputError
+from pushforward._fields import integer
 from pushforward._typing import PRNGKey, Scalar, V, X
 
 from .base import AbstractManifold
@@ -25,11 +25,7 @@ class Power(AbstractManifold):
     """
 
     factor: AbstractManifold
-    num: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        if self.num < 1:
-            raise InputError(f"a product has one or more copies, got num = {self.num}")
+    num: int = integer(least=1)
 
     @property
     def shape(self) -> tuple[int, ...]:

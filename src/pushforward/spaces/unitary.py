@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pushforward._errors import InputError
+from pushforward._fields import integer
 from pushforward._typing import Array, PRNGKey, Scalar
 
 from .groups import AbstractGroup
@@ -138,11 +138,7 @@ class SUN(AbstractMatrixGroup):
         N.
     """
 
-    n: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        if self.n < 2:
-            raise InputError(f"SU(N) needs N >= 2, got {self.n}; for U(1) write U1()")
+    n: int = integer(least=2, hint="for U(1) write U1()")
 
     def haar(self, sites: tuple[int, ...], *, key: PRNGKey, dtype: Any = None) -> Array:
         """Draw by QR: columns times the phases of diag R, divided by det^{1/N}.
