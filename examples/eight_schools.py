@@ -39,9 +39,9 @@ def main(steps=400, walkers=2000):
     key = jax.random.key(0)
     r = pf.recipes.nets(energy, width=64, key=key)
     model, _ = pf.fit(r.model, r.objective, r.source, steps=steps, key=key)
-    learned = pf.simulate(r.process(model), walkers, times=r.times, key=key)
+    learned = pf.simulate(r.kernel(model), walkers, times=r.times, key=key)
 
-    kernel = pf.recipes.smc(r.process(r.model).path, 0.3)
+    kernel = pf.recipes.smc(r.kernel(r.model).path, 0.3)
     resample = pf.estimators.Systematic(0.5)
     classical = pf.simulate(
         kernel, walkers, times=r.times, resample=resample, populations=8, key=key

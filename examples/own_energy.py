@@ -38,7 +38,7 @@ def build(config):
 
 def sampler(config, model):
     r = recipe()
-    return r.process(model), r.times, r.initial
+    return r.kernel(model), r.times, r.initial
 
 
 def run(config, folder, *, key):
@@ -49,10 +49,10 @@ def run(config, folder, *, key):
     )  # fmt: skip
     pf.save(folder.path / "model.safetensors", model)
     learned = pf.simulate(
-        r.process(model), config.walkers, times=r.times, folder=folder.stage("sample"), key=key
+        r.kernel(model), config.walkers, times=r.times, folder=folder.stage("sample"), key=key
     )
     classical = pf.simulate(
-        pf.recipes.smc(r.process(model).path, 0.3), config.walkers, times=r.times,
+        pf.recipes.smc(r.kernel(model).path, 0.3), config.walkers, times=r.times,
         resample=pf.estimators.Systematic(0.5), populations=8, folder=folder.stage("smc"), key=key,
     )  # fmt: skip
     rows = {"NETS: ESS": Estimate(learned.ess)}

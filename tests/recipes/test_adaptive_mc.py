@@ -63,7 +63,7 @@ def test_exact_numbers():
 def test_untrained_the_jump_proposes_from_the_base():
     base = Normal(2, 0.0, 1.2)
     recipe = adaptive_mc(target(2), start(2), bijection=Identity(jnp.zeros(1)), base=base)
-    kernel = recipe.process(recipe.model)
+    kernel = recipe.kernel(recipe.model)
     plain = compose(HMC(target(2), 0.1, 10), IndependenceMetropolis(target(2), base))
     ours, theirs = (simulate(k, start(2), steps=20, key=KEY) for k in (kernel, plain))
     np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-12)
@@ -82,7 +82,7 @@ def test_the_loop_repairs_a_wrong_start_and_measurement_leaves_the_kernel_alone(
     accepted = history.metrics["source.kernel[1].acceptance"]
     assert accepted[-20:].mean() > 1.5 * accepted[:20].mean()
 
-    kernel = recipe.process(model)
+    kernel = recipe.kernel(model)
     before = jax.tree.map(np.array, eqx.filter(kernel, eqx.is_array))
     samples = simulate(kernel, recipe.initial, steps=600, warm_up=50, observe=right, key=KEY)
     after = jax.tree.map(np.array, eqx.filter(kernel, eqx.is_array))
@@ -111,7 +111,7 @@ def test_ten_dimensions():
         key=KEY,
     )  # fmt: skip
     samples = simulate(
-        recipe.process(model), recipe.initial, steps=2000, warm_up=50, observe=right, key=KEY
+        recipe.kernel(model), recipe.initial, steps=2000, warm_up=50, observe=right, key=KEY
     )
     found = gamma_method(np.asarray(samples.record["right"]).T)
     assert abs(found.mean - 0.2743785466) < 4 * found.error < 0.02

@@ -102,11 +102,11 @@ def test_the_recipe_trains_rolls_out_and_returns_from_disk(tmp_path):
         recipe.model, recipe.objective, recipe.source, steps=30, batch=64, key=jax.random.key(1)
     )
     assert np.isfinite(history.metrics["loss"]).all()
-    lead = Lead(recipe.process(model), recipe.times)
+    lead = Lead(recipe.kernel(model), recipe.times)
     start = jnp.zeros((3, 2))
     forecast = pf.simulate(lead, start, steps=4, key=jax.random.key(2))
     pf.save(tmp_path / "model.safetensors", model)
-    again = Lead(recipe.process(pf.load(tmp_path / "model.safetensors", recipe.model)), lead.times)
+    again = Lead(recipe.kernel(pf.load(tmp_path / "model.safetensors", recipe.model)), lead.times)
     same = pf.simulate(again, start, steps=4, key=jax.random.key(2))
     np.testing.assert_array_equal(forecast.x, same.x)
     assert recipe.initial.space == OU.path.space
@@ -139,7 +139,7 @@ def test_context_of_the_pairs_reaches_the_network():
     model, _ = pf.fit(
         recipe.model, recipe.objective, source, steps=3, batch=4, key=jax.random.key(0)
     )
-    kernel = recipe.process(model)
+    kernel = recipe.kernel(model)
     assert isinstance(kernel, PointForecast)
     context = jnp.ones((2, 3))
     samples = pf.simulate(

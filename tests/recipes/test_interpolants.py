@@ -145,7 +145,7 @@ def test_an_interpolant_learns():
     model, _ = pf.fit(parts.model, parts.objective, parts.source, **options)
 
     def mean(model):
-        kernel = parts.process(model)
+        kernel = parts.kernel(model)
         return pf.simulate(kernel, 2000, times=parts.times, initial=parts.initial, key=KEY).mean(
             LAW
         )
@@ -166,10 +166,10 @@ def test_a_small_transformer_trains_and_samples_with_labels():
     loss = history.metrics["loss"]
     assert loss[-10:].mean() < 0.8 * loss[:3].mean()
     options = {"times": uniform_times(3), "initial": parts.initial, "key": KEY}
-    samples = pf.simulate(parts.process(model), 4, context=jnp.arange(4), **options)
+    samples = pf.simulate(parts.kernel(model), 4, context=jnp.arange(4), **options)
     assert samples.x.shape == (4, 1, 8, 8)
     with pytest.raises(InputError, match="needs a label"):
-        pf.simulate(parts.process(model), 4, **options)
+        pf.simulate(parts.kernel(model), 4, **options)
 
 
 def test_what_is_refused():

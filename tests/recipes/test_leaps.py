@@ -17,10 +17,10 @@ def recipe():
 
 
 def test_untrained_it_is_annealed_heat_bath_bit_for_bit(recipe):
-    plain = pf.dynamics.Jump(recipe.process(recipe.model).path, delta=1.0)
+    plain = pf.dynamics.Jump(recipe.kernel(recipe.model).path, delta=1.0)
     ours, theirs = (
         pf.simulate(kernel, 100, times=recipe.times, key=jax.random.key(0))
-        for kernel in (recipe.process(recipe.model), plain)
+        for kernel in (recipe.kernel(recipe.model), plain)
     )
     np.testing.assert_array_equal(ours.x, theirs.x)
     np.testing.assert_array_equal(ours.log_weight, theirs.log_weight)
@@ -35,7 +35,7 @@ def test_a_short_training_moves_the_loss_and_keeps_the_weights_exact(recipe):
     loss = history.metrics["loss"]
     assert loss[-10:].mean() < 0.5 * loss[:10].mean()
     assert np.abs(np.asarray(model.drift.readout.layers[-1].weight)).max() > 1e-3
-    samples = pf.simulate(recipe.process(model), 2000, times=recipe.times, key=jax.random.key(2))
+    samples = pf.simulate(recipe.kernel(model), 2000, times=recipe.times, key=jax.random.key(2))
     assert abs(float(samples.log_z.value) - LOG_Z) < 4.5 * float(samples.log_z.error)
 
 
@@ -50,7 +50,7 @@ def test_the_critical_torus_is_learned():
         optimiser=optax.adam(optax.cosine_decay_schedule(6e-3, 360)),
         ema=pf.drivers.EMA(0.99, warm_up=True), key=jax.random.key(1),
     )  # fmt: skip
-    samples = pf.simulate(recipe.process(model), 2000, times=recipe.times, key=jax.random.key(2))
+    samples = pf.simulate(recipe.kernel(model), 2000, times=recipe.times, key=jax.random.key(2))
     assert samples.ess > 0.97
     assert abs(float(samples.log_z.value) - 15.52224628670664) < 4 * float(samples.log_z.error)
 

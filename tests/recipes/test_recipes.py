@@ -57,7 +57,7 @@ def test_untrained_is_annealed_importance_sampling():
     recipe = small()
     classical = compose(Transport(PATH), HMC(PATH, LocalStep(VARIANCE), 5))
     options = {"times": recipe.times, "key": KEY}
-    ours = simulate(recipe.process(recipe.model), 50, **options)
+    ours = simulate(recipe.kernel(recipe.model), 50, **options)
     theirs = simulate(classical, 50, **options)
     np.testing.assert_allclose(ours.log_weight, theirs.log_weight, rtol=1e-10)
     np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-10)
@@ -74,8 +74,8 @@ def test_a_short_training_moves_the_model_alone_and_leaves_the_weights_exact():
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, before, after)))  # law 9, T13
     loss = history.metrics["loss"]
     assert loss[-20:].mean() < 0.7 * loss[:20].mean()
-    plain = simulate(recipe.process(recipe.model), 2000, times=recipe.times, key=KEY)
-    taught = simulate(recipe.process(model), 2000, times=recipe.times, key=KEY)
+    plain = simulate(recipe.kernel(recipe.model), 2000, times=recipe.times, key=KEY)
+    taught = simulate(recipe.kernel(model), 2000, times=recipe.times, key=KEY)
     for samples in (plain, taught):
         assert abs(samples.log_z.value - LOG_Z) < 4 * samples.log_z.error
         mean = samples.mean()
@@ -93,8 +93,8 @@ def test_resampled_populations_find_log_z():
 
 def test_a_noise_curve_is_the_runs_it_stands_for():
     epsilons = [0.5, 2.0, 8.0]
-    process = eqx.Partial(Langevin, PATH, Zero())
-    curve = tune_epsilon(process, epsilons, steps=25, walkers=32, key=KEY)
+    kernel = eqx.Partial(Langevin, PATH, Zero())
+    curve = tune_epsilon(kernel, epsilons, steps=25, walkers=32, key=KEY)
     for k, epsilon in enumerate(epsilons):
         one = simulate(
             Langevin(PATH, epsilon=epsilon), 32, times=uniform_times(25), key=KEY,
@@ -117,7 +117,7 @@ def test_many_dimensions_are_sampled_without_a_jacobian():
         drift=DriftMLP(65, width=4, depth=1, scale=1.0, key=KEY),
     )  # fmt: skip
     assert isinstance(many.objective.divergence, Hutchinson)
-    assert isinstance(many.process(many.model), Langevin)
+    assert isinstance(many.kernel(many.model), Langevin)
 
 
 @pytest.mark.parametrize("alone", [{"path": PATH}, {"variance": VARIANCE}])

@@ -88,7 +88,7 @@ def run(config: Config, folder, *, key) -> dict[str, Estimate]:
     recipe = _recipe(config)
     model, _ = train(config.fit, recipe, folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model)
-    kernel = recipe.process(model)
+    kernel = recipe.kernel(model)
     chains = _measure(config, kernel, recipe.initial, folder.stage("chains"), key)
     local = _measure(config, kernel.members[0], recipe.initial, folder.stage("local"), key)
     weighted = pf.simulate(

@@ -107,7 +107,7 @@ def build(config: Config):
 def sampler(config: Config, model):
     """Return the kernel of a lag, its times and the stationary law."""
     parts = recipe(config)
-    return parts.process(model), parts.times, system().path
+    return parts.kernel(model), parts.times, system().path
 
 
 def figures(folder) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _scores(config: Config, model, folder, key) -> dict[str, Estimate]:
     cases, members = config.ensemble.cases, config.ensemble.members
     dynamics, times = pf.dynamics, pf.paths.uniform_times(config.steps)
     kernels = {
-        "learned": dynamics.Lead(recipe(config).process(model), times),
+        "learned": dynamics.Lead(recipe(config).kernel(model), times),
         "perfect ensemble": system(),
     }
     keys = jax.random.split(jax.random.fold_in(key, 2), cases)

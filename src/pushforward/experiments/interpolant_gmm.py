@@ -85,7 +85,7 @@ def build(config: Config) -> Any:
 def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
     """Return the SDE sampler, its times and the base."""
     parts = recipe(config)
-    return parts.process(model), parts.times, parts.initial
+    return parts.kernel(model), parts.times, parts.initial
 
 
 def recipe(config: Config) -> Any:
@@ -111,14 +111,14 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
 
     results: dict[str, Estimate] = {}
     for label, velocity in (("exact velocity", exact), ("learned", learned)):
-        samples = _sample(config, parts, parts.process(velocity), f"{label} sde", folder, keys[1])
+        samples = _sample(config, parts, parts.kernel(velocity), f"{label} sde", folder, keys[1])
         results |= _numbers(f"{label}, SDE", samples, law)
-    flow = pf.recipes.flow_process(pf.paths.Linear(), pf.paths.Velocity(), learned)
+    flow = pf.recipes.flow_kernel(pf.paths.Linear(), pf.paths.Velocity(), learned)
     results |= _numbers(
         "learned, ODE", _sample(config, parts, flow, "learned ode", folder, keys[1]), law
     )
-    _scan(config, parts, parts.process(exact), folder, keys[2])
-    _paths(config, parts, parts.process(exact), folder, keys[3])
+    _scan(config, parts, parts.kernel(exact), folder, keys[2])
+    _paths(config, parts, parts.kernel(exact), folder, keys[3])
     return results | _densities(config, law, exact, learned, folder, keys[4])
 
 

@@ -101,7 +101,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
     results: dict[str, Estimate] = {}
     for label, one in (("trained", model), ("untrained", recipe.model)):
         samples = pf.simulate(
-            recipe.process(one),
+            recipe.kernel(one),
             config.samples,
             times=recipe.times,
             observe=observables,
@@ -121,7 +121,7 @@ def build(config: Config) -> Any:
 def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
     """Return kernel, times and base of the sampler."""
     recipe = _recipe(config)
-    return recipe.process(model), recipe.times, recipe.initial
+    return recipe.kernel(model), recipe.times, recipe.initial
 
 
 def figures(folder: Any) -> dict[str, Any]:

@@ -240,11 +240,11 @@ def _samplers(config: Config, name: str) -> dict[str, Any]:
     path, step = annealing(config, name), recipes.LocalStep(_variance(config, name))
     integrator = pf.dynamics.RK4() if name == "mixture" else pf.dynamics.Euler()
     steps = config.mixture.steps if name == "mixture" else config.geometric.steps
-    transport = Partial(recipes.transport_process, path, step, integrator)
+    transport = Partial(recipes.transport_kernel, path, step, integrator)
     samplers = {name: (transport, paths.uniform_times(steps))}
     if name == "mixture":
         noise = recipes.Scaled(_variance(config, name), 5.0)
-        langevin = Partial(recipes.langevin_process, path, noise, None)
+        langevin = Partial(recipes.langevin_kernel, path, noise, None)
         samplers["mixture Langevin"] = (
             langevin,
             paths.uniform_times(config.mixture.langevin_steps),

@@ -81,7 +81,7 @@ def build(config: Config) -> Any:
 def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
     """Return kernel, times and initial law of the trained sampler."""
     recipe = _recipe(config)
-    return recipe.process(model), recipe.times, recipe.initial
+    return recipe.kernel(model), recipe.times, recipe.initial
 
 
 def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:

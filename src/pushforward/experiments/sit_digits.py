@@ -99,7 +99,7 @@ def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
     parts = recipe(config)
     path, noise = pf.paths.Linear(), pf.paths.NoiseLevel()
     return (
-        pf.recipes.sde_process(path, pf.paths.Velocity(), noise, model),
+        pf.recipes.sde_kernel(path, pf.paths.Velocity(), noise, model),
         parts.times,
         parts.initial,
     )
@@ -174,7 +174,7 @@ def _grids(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> Any
     scales, labels = jnp.asarray(config.sampling.guidance), _labels(config)
     shape = (len(scales), len(labels))
     start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(key, shape[1]))
-    kernel = eqx.tree_at(_guidance, parts.process(model), scales)
+    kernel = eqx.tree_at(_guidance, parts.kernel(model), scales)
     samples = pf.simulate(
         kernel,
         jnp.broadcast_to(start[None], (*shape, *start.shape[1:])),  # every scale from one noise
@@ -198,7 +198,7 @@ def _ways(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> None
     start = jnp.stack([parts.initial.sample(key=key)] * 2)
     kernel = eqx.tree_at(
         lambda k: (_guidance(k), _noise(k)),
-        parts.process(model),
+        parts.kernel(model),
         (jnp.asarray(2.0), jnp.asarray(EPSILONS)),
     )
     pf.simulate(

@@ -114,7 +114,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
     recipe = _recipe(config, plain.x)
     model, _ = train(config.fit, recipe, folder.stage("train"), key=key)
     pf.save(folder.path / "model.safetensors", model)
-    flow = _simulate(config, recipe.process(model), folder, "flow", key, walkers=recipe.initial)
+    flow = _simulate(config, recipe.kernel(model), folder, "flow", key, walkers=recipe.initial)
     works = _works(config, model, flow)
     pf.formats.write_npz(folder.path / "works.npz", works)
     results: dict[str, Estimate] = {}

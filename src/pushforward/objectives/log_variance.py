@@ -51,7 +51,7 @@ class LogVariance(AbstractObjective):
         if not isinstance(kernel, AbstractTwoKernel):
             raise InputError(
                 f"LogVariance got a {type(kernel).__name__}, expected a process whose transition "
-                "density is known: eqx.Partial(langevin_process, path, epsilon, None)"
+                "density is known: eqx.Partial(langevin_kernel, path, epsilon, None)"
             )
         shape = sample.log_weight.shape
         if len(shape) != 2 or shape[1] < 2:

@@ -1,18 +1,18 @@
 """Assemblies: one file a system, where a newcomer reads it in sixty lines."""
 
+from .adaptive_mc import adaptive_kernel as adaptive_kernel
 from .adaptive_mc import adaptive_mc as adaptive_mc
-from .adaptive_mc import adaptive_process as adaptive_process
 from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
 from .flow_map import flow_map as flow_map
 from .flow_map import flow_map_optimiser as flow_map_optimiser
-from .forecaster import forecast_process as forecast_process
+from .forecaster import forecast_kernel as forecast_kernel
 from .forecaster import forecaster as forecaster
 from .interpolant import finite_times as finite_times
-from .interpolant import flow_process as flow_process
+from .interpolant import flow_kernel as flow_kernel
 from .interpolant import interpolant as interpolant
-from .interpolant import sde_process as sde_process
-from .leaps import jump_process as jump_process
+from .interpolant import sde_kernel as sde_kernel
+from .leaps import jump_kernel as jump_kernel
 from .leaps import leaps as leaps
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import log_likelihood as log_likelihood
@@ -21,13 +21,13 @@ from .multiscale import flow_annealing as flow_annealing
 from .multiscale import multiscale as multiscale
 from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled
-from .nets import langevin_process as langevin_process
+from .nets import langevin_kernel as langevin_kernel
 from .nets import nets as nets
 from .nets import smc as smc
-from .nets import transport_process as transport_process
-from .replica_exchange import exchange_process as exchange_process
+from .nets import transport_kernel as transport_kernel
+from .replica_exchange import exchange_kernel as exchange_kernel
 from .replica_exchange import trex as trex
-from .sit import guided_process as guided_process
+from .sit import guided_kernel as guided_kernel
 from .sit import sit as sit
 from .tuning import Scales as Scales
 from .tuning import adapt as adapt

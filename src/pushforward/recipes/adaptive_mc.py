@@ -43,7 +43,7 @@ def adaptive_mc(
     ```python
     r = adaptive_mc(target, walkers, step_size=0.1)
     model, history = pf.fit(r.model, r.objective, r.source, steps=500, batch=len(walkers), key=key)
-    samples = pf.simulate(r.process(model), r.initial, steps=1000, observe=..., key=key)
+    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, observe=..., key=key)
     ```
 
     Parameters
@@ -70,12 +70,12 @@ def adaptive_mc(
         (dim,) = euclidean_shape(target)
         bijection = spline_couplings(dim, key=jax.random.key(0) if key is None else key)
     steps = jnp.asarray(num_steps, jnp.int32)
-    process = eqx.Partial(adaptive_process, target, base, scalar(step_size), steps)
+    kernel = eqx.Partial(adaptive_kernel, target, base, scalar(step_size), steps)
     objective = ForwardKL(eqx.Partial(Pushforward, base))
-    return Recipe(bijection, process, objective, Chain(process, walkers), None, walkers)
+    return Recipe(bijection, kernel, objective, Chain(kernel, walkers), None, walkers)
 
 
-def adaptive_process(
+def adaptive_kernel(
     target: AbstractEnergy,
     base: AbstractDistribution,
     step_size: Scalar,

@@ -16,25 +16,25 @@ class Recipe(eqx.Module):
 
     ```python
     model, history = pf.fit(r.model, r.objective, r.source, steps=1000, key=key)
-    samples = pf.simulate(r.process(model), 2000, times=r.times, key=key)
+    samples = pf.simulate(r.kernel(model), 2000, times=r.times, key=key)
     ```
 
     Parameters
     ----------
     model
         What is trained.
-    process
+    kernel
         Maps the model to the kernel that samples (a Module or `eqx.Partial`).
     objective, source
         What `fit` needs.
     times
-        A good time grid for the process; None for chains, which are given `steps=`.
+        A good time grid for the kernel; None for chains, which are given `steps=`.
     initial
         The distribution that particles start from, or the points.
     """
 
     model: PyTree
-    process: Callable[[PyTree], Any]
+    kernel: Callable[[PyTree], Any]
     objective: AbstractObjective
     source: AbstractSource
     times: Float[Array, " n"] | None

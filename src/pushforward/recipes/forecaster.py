@@ -2,8 +2,8 @@ r"""A probabilistic forecaster: from pairs (present, future) to ensembles from t
 
 1. Draw (t, x0, x1): x1 a lag after x0 (`PairSimulator`, or `Arrays` of `Pair`s).
 2. Train b on R along I_t = α x0 + β x1 + σ W_t (`Regression` along a point-mass path).
-3. Forecast one lag: `simulate(r.process(model), x0, times=r.times, key=key)`; with any noise.
-4. Roll out: `simulate(Lead(r.process(model), r.times), x0, steps=leads, key=key)`.
+3. Forecast one lag: `simulate(r.kernel(model), x0, times=r.times, key=key)`; with any noise.
+4. Roll out: `simulate(Lead(r.kernel(model), r.times), x0, steps=leads, key=key)`.
 """
 
 from collections.abc import Callable
@@ -90,7 +90,7 @@ def forecaster(
     return Recipe(
         PointDrift(network, Plain() if parametrisation is None else parametrisation),
         eqx.Partial(
-            forecast_process,
+            forecast_kernel,
             path,
             FollmerEpsilon() if epsilon is None else epsilon,
             EulerMaruyama() if solver is None else solver,
@@ -102,7 +102,7 @@ def forecaster(
     )
 
 
-def forecast_process(
+def forecast_kernel(
     path: AbstractPointMass,
     epsilon: AbstractPointEpsilon,
     solver: AbstractSDEStep,

@@ -2,7 +2,7 @@ r"""A stochastic interpolant of data: learn a velocity once, sample with any noi
 
 1. Draw (t, x0, x1): x0 from a normal base, x1 from the data (`IndependentPairs`).
 2. Train a network on the velocity of I_t = αx0 + βx1 (`Regression`).
-3. Sample: `sde_process` with any ε, or `flow_process`, the ODE without noise.
+3. Sample: `sde_kernel` with any ε, or `flow_kernel`, the ODE without noise.
 4. Read densities: `log_likelihood` along the same ODE.
 """
 
@@ -90,7 +90,7 @@ def interpolant(
     noise = NoiseLevel() if epsilon is None else epsilon
     return Recipe(
         network,
-        eqx.Partial(sde_process, path, prediction, noise),
+        eqx.Partial(sde_kernel, path, prediction, noise),
         Regression(path, prediction),
         IndependentPairs(base, data, times, labels),
         grid,
@@ -119,13 +119,13 @@ def finite_times(
     return (0.0 if isinstance(prediction, Data) else 1e-3), 1 - 1e-3
 
 
-def sde_process(
+def sde_kernel(
     path: AbstractAffine, prediction: AbstractPrediction, epsilon: AbstractEpsilon, model: Callable
 ) -> InterpolantSDE:
     """Return the SDE sampler of a trained network, `StochasticHeun` steps."""
     return InterpolantSDE(Predictor(model, path, prediction), epsilon)
 
 
-def flow_process(path: AbstractAffine, prediction: AbstractPrediction, model: Callable) -> ODE:
+def flow_kernel(path: AbstractAffine, prediction: AbstractPrediction, model: Callable) -> ODE:
     """Return the ODE sampler of a trained network, Heun steps."""
     return probability_flow(Predictor(model, path, prediction))

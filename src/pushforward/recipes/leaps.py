@@ -87,16 +87,16 @@ def leaps(
         )  # fmt: skip
     model = DriftAndFreeEnergy(network, FreeEnergy(frequencies=2, key=jax.random.fold_in(key, 1)))
 
-    walk = eqx.Partial(jump_process, path, 2.0, TauLeaping())
-    process = eqx.Partial(jump_process, path, delta, EventDriven())
+    walk = eqx.Partial(jump_kernel, path, 2.0, TauLeaping())
+    kernel = eqx.Partial(jump_kernel, path, delta, EventDriven())
     source = Rollout(
         walk, walkers=walkers, num_times=50, refresh=refresh, horizon=Horizon(0.1, 0.5)
     )
     times = uniform_times(steps)
-    return Recipe(model, process, Continuity(walk, clip=1e4), source, times, path.base)
+    return Recipe(model, kernel, Continuity(walk, clip=1e4), source, times, path.base)
 
 
-def jump_process(
+def jump_kernel(
     path: AbstractAnnealing, delta: float, method: AbstractJumpMethod, model: DriftAndFreeEnergy
 ) -> Jump:
     """Return the jump process with the model's rates."""

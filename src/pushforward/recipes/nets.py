@@ -3,8 +3,8 @@ r"""NETS: a neural sampler for an energy, exact weights included.
 1. Put a path ρ_t between a wide base and the target: `Annealing` with warped time.
 2. Let walkers run along it with noise and a drift b (`Langevin`), store them (`Rollout`).
 3. Train b and F on the walkers until the continuity equation holds: `Continuity`.
-4. Sample with weights that are exact however bad b is: `transport_process` (the map with its
-   log-determinant, then one HMC step), or `langevin_process` where d is large.
+4. Sample with weights that are exact however bad b is: `transport_kernel` (the map with its
+   log-determinant, then one HMC step), or `langevin_kernel` where d is large.
 
 Untrained (b = 0), step 4 is annealed importance sampling; with resampling it is SMC: `smc`.
 """
@@ -100,15 +100,15 @@ def nets(
         drift = _default_drift(scales(), variance, width, fourier, keys[1])
     model = DriftAndFreeEnergy(drift, FreeEnergy(key=keys[2]))
 
-    walk = eqx.Partial(langevin_process, path, Scaled(variance, noise), ScoreCut(variance))
+    walk = eqx.Partial(langevin_kernel, path, Scaled(variance, noise), ScoreCut(variance))
     if math.prod(shape) <= LARGEST_JACOBIAN:
-        process = eqx.Partial(transport_process, path, LocalStep(variance), Euler())
+        kernel = eqx.Partial(transport_kernel, path, LocalStep(variance), Euler())
         divergence = Exact()
     else:
-        process, divergence = walk, Hutchinson()
+        kernel, divergence = walk, Hutchinson()
     objective = Continuity(walk, clip=1e3, divergence=divergence)
     source = Rollout(walk, walkers=walkers, num_times=100, refresh=refresh)
-    return Recipe(model, process, objective, source, uniform_times(steps), path.base)
+    return Recipe(model, kernel, objective, source, uniform_times(steps), path.base)
 
 
 def _default_drift(scales: Scales, variance: Callable, width: int, fourier: int, key: PRNGKey):
@@ -133,14 +133,14 @@ def smc(path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrat
     return compose(Transport(path), HMC(path, step_size, num_steps, **options))
 
 
-def langevin_process(
+def langevin_kernel(
     path: AbstractAnnealing, epsilon: Any, score: ScoreCut | None, model: DriftAndFreeEnergy
 ) -> Langevin:
     """Return Langevin dynamics with the model's drift and exact two-kernel weights."""
     return Langevin(path, model.drift, epsilon, score=score)
 
 
-def transport_process(
+def transport_kernel(
     path: AbstractAnnealing, step_size: Any, integrator: RungeKutta, model: DriftAndFreeEnergy
 ) -> Compose:
     """Return the map of the model's drift with its log-determinant, then one HMC trajectory.

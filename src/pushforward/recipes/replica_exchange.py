@@ -43,7 +43,7 @@ def trex(
     walkers = pf.simulate(ReplicaExchange(kernel), 64, steps=500, key=key).x
     r = trex(kernel, residual_flow(space), walkers)
     model, history = pf.fit(r.model, r.objective, r.source, steps=300, batch=64, key=key)
-    samples = pf.simulate(r.process(model), r.initial, steps=1000, warm_up=100, key=key)
+    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, warm_up=100, key=key)
     ```
 
     Parameters
@@ -68,12 +68,12 @@ def trex(
     plain = ReplicaExchange(kernel, updates_per_swap=updates_per_swap)
     pairs = jnp.arange(plain.num_replicas - 1)
     model = eqx.filter_vmap(lambda _: FlowBridge(flow))(pairs)
-    process = eqx.Partial(exchange_process, kernel, updates_per_swap)
+    exchange = eqx.Partial(exchange_kernel, kernel, updates_per_swap)
     objective = BridgeKL(plain.path, symmetric)
-    return Recipe(model, process, objective, Chain(process, walkers, decorrelate), None, walkers)
+    return Recipe(model, exchange, objective, Chain(exchange, walkers, decorrelate), None, walkers)
 
 
-def exchange_process(
+def exchange_kernel(
     kernel: AbstractKernel, updates_per_swap: int, bridge: AbstractBridge
 ) -> ReplicaExchange:
     """Return replica exchange through `bridge`."""

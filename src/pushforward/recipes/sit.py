@@ -1,7 +1,7 @@
 r"""SiT: a transformer on images or latents, labels dropped now and then, guided when sampling.
 
 Train `SiT` on the velocity of a path with one label in ten replaced by the null label; sample with
-`guided_process(scale, ...)`: the velocity is pushed away from the unconditional one.
+`guided_kernel(scale, ...)`: the velocity is pushed away from the unconditional one.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from ..paths import AbstractAffine, AbstractEpsilon, AbstractTimeLaw, Linear, No
 from ..sources import IndependentPairs
 from ..targets import Normal
 from .base import Recipe
-from .interpolant import sde_process
+from .interpolant import sde_kernel
 
 
 def sit(
@@ -86,7 +86,7 @@ def sit(
     noise = NoiseLevel() if epsilon is None else epsilon
     return Recipe(
         network,
-        eqx.Partial(guided_process, path, noise, scale),
+        eqx.Partial(guided_kernel, path, noise, scale),
         Regression(path, dropout=LabelDropout(num_classes, dropout)),
         IndependentPairs(base, images, times, labels, augment),
         jnp.linspace(0.0, 1.0, steps + 1),
@@ -94,8 +94,8 @@ def sit(
     )
 
 
-def guided_process(
+def guided_kernel(
     path: AbstractAffine, epsilon: AbstractEpsilon, scale: ArrayLike, model: SiT
 ) -> InterpolantSDE:
     """Return the SDE sampler of the network guided with `scale`."""
-    return sde_process(path, Velocity(), epsilon, Guided(model, scale, model.num_classes))
+    return sde_kernel(path, Velocity(), epsilon, Guided(model, scale, model.num_classes))

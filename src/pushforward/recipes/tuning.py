@@ -159,23 +159,23 @@ def adapt(
 
 
 def tune_epsilon(
-    process: Callable[[Array], AbstractProcess],
+    kernel: Callable[[Array], AbstractProcess],
     epsilons: Sequence[float],
     *,
     steps: int = 100,
     walkers: int = 512,
     key: PRNGKey,
 ) -> dict[str, np.ndarray]:
-    """Return ESS and log Z of a trained process against its noise; nothing is trained again.
+    """Return ESS and log Z of a trained kernel against its noise; nothing is trained again.
 
     Parameters
     ----------
-    process
+    kernel
         Maps a number ε to a kernel; all members run as one stacked kernel.
     epsilons
         The values to try, such as `numpy.geomspace(.1, 100, 8)` times the narrowest length².
     """
-    kernels = [process(scalar(e)) for e in epsilons]
+    kernels = [kernel(scalar(e)) for e in epsilons]
     stacked = jax.tree.map(lambda *a: jnp.stack(a) if eqx.is_array(a[0]) else a[0], *kernels)
     samples = simulate(
         stacked, walkers, times=uniform_times(steps), stacked=True,
