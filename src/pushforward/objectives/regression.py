@@ -44,7 +44,7 @@ class VelocityWeight(AbstractWeighting):
 
     def __call__(self, path: Any, t: Time) -> Scalar:
         """Return (Δ/β)²."""
-        return 1 / path.inverse(t).beta ** 2
+        return 1 / path.inverse_coefficients(t).beta_over_delta ** 2
 
 
 class LikelihoodWeight(AbstractWeighting):
@@ -52,7 +52,7 @@ class LikelihoodWeight(AbstractWeighting):
 
     def __call__(self, path: Any, t: Time) -> Scalar:
         """Return Δ/(αβ)."""
-        return 1 / (path.alpha(t) * path.inverse(t).beta)
+        return 1 / (path.alpha(t) * path.inverse_coefficients(t).beta_over_delta)
 
 
 class RegressionInfo(eqx.Module):

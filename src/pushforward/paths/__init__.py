@@ -2,7 +2,7 @@
 
 from .affine import AbstractAffine as AbstractAffine
 from .affine import Coefficients as Coefficients
-from .affine import Inverse as Inverse
+from .affine import InverseCoefficients as InverseCoefficients
 from .affine import Linear as Linear
 from .affine import Trigonometric as Trigonometric
 from .affine import VariancePreserving as VariancePreserving

@@ -32,13 +32,13 @@ class Coefficients(NamedTuple):
     dbeta: Scalar
 
 
-class Inverse(NamedTuple):
-    """β'/Δ, β/Δ, −α'/Δ, α/Δ: e = dbeta·x − beta·v, D = dalpha·x + alpha·v."""
+class InverseCoefficients(NamedTuple):
+    """β'/Δ, β/Δ, −α'/Δ, α/Δ at one time, Δ = αβ' − α'β: they give e and D from x and v."""
 
-    dbeta: Scalar
-    beta: Scalar
-    dalpha: Scalar
-    alpha: Scalar
+    dbeta_over_delta: Scalar
+    beta_over_delta: Scalar
+    minus_dalpha_over_delta: Scalar
+    alpha_over_delta: Scalar
 
 
 class AbstractAffine(AbstractInterpolant):
@@ -51,7 +51,7 @@ class AbstractAffine(AbstractInterpolant):
         """Return (α, α', β, β')."""
 
     @abstractmethod
-    def inverse(self, t: Time) -> Inverse:
+    def inverse_coefficients(self, t: Time) -> InverseCoefficients:
         """Return (β'/Δ, β/Δ, −α'/Δ, α/Δ), finite wherever the limits are."""
 
     def alpha(self, t: Time) -> Scalar:
@@ -97,10 +97,10 @@ class Linear(AbstractAffine):
         one = jnp.ones_like(t)
         return Coefficients(1 - t, -one, t, one)
 
-    def inverse(self, t: Time) -> Inverse:
+    def inverse_coefficients(self, t: Time) -> InverseCoefficients:
         """Return (1, t, 1, 1 − t)."""
         one = jnp.ones_like(t)
-        return Inverse(one, t, one, 1 - t)
+        return InverseCoefficients(one, t, one, 1 - t)
 
 
 class Trigonometric(AbstractAffine):
@@ -125,10 +125,10 @@ class Trigonometric(AbstractAffine):
         cos, sin = jnp.sin(0.5 * math.pi * (1 - t)), jnp.sin(angle)
         return Coefficients(cos, -0.5 * math.pi * sin, sin, 0.5 * math.pi * cos)
 
-    def inverse(self, t: Time) -> Inverse:
+    def inverse_coefficients(self, t: Time) -> InverseCoefficients:
         """Return (cos, 2/π sin, sin, 2/π cos) of πt/2."""
         c = self.coefficients(t)
-        return Inverse(c.alpha, c.beta * (2 / math.pi), c.beta, c.alpha * (2 / math.pi))
+        return InverseCoefficients(c.alpha, c.beta * (2 / math.pi), c.beta, c.alpha * (2 / math.pi))
 
 
 class VariancePreserving(AbstractAffine):
@@ -172,8 +172,8 @@ class VariancePreserving(AbstractAffine):
         alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
         return Coefficients(alpha, -(beta**2) * rate / alpha, beta, beta * rate)
 
-    def inverse(self, t: Time) -> Inverse:
+    def inverse_coefficients(self, t: Time) -> InverseCoefficients:
         """Return (α, α/L', β, α²/(βL')): the cancelled forms, finite up to t = 1."""
         exponent, rate = self._exponent(t)
         alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
-        return Inverse(alpha, alpha / rate, beta, alpha**2 / (beta * rate))
+        return InverseCoefficients(alpha, alpha / rate, beta, alpha**2 / (beta * rate))

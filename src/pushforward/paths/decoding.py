@@ -51,8 +51,10 @@ class Velocity(AbstractPrediction):
 
     def estimate(self, path: AbstractAffine, t: Time, x: X, raw: V) -> Decoded:
         """Return e = (β'x − βr)/Δ, D = (αr − α'x)/Δ and r."""
-        i = path.inverse(t)
-        return Decoded(i.dbeta * x - i.beta * raw, i.dalpha * x + i.alpha * raw, raw)
+        i = path.inverse_coefficients(t)
+        noise = i.dbeta_over_delta * x - i.beta_over_delta * raw
+        data = i.minus_dalpha_over_delta * x + i.alpha_over_delta * raw
+        return Decoded(noise, data, raw)
 
     def residual(self, path: AbstractInterpolant, t: Time, x0: X, x1: X, z: X, raw: V) -> V:
         """Return r − target."""

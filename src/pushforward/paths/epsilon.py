@@ -70,7 +70,7 @@ class ScoreSDE(AbstractScaled):
 
     def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
         """Return n s0² Δ/β."""
-        return self.scale * path.base_scale**2 / path.inverse(t).beta
+        return self.scale * path.base_scale**2 / path.inverse_coefficients(t).beta_over_delta
 
 
 class NoiseLevel(AbstractScaled):
