@@ -50,7 +50,7 @@ def ours(batch):
 
     objective = pf.objectives.Regression(pf.paths.Linear())
     source = pf.sources.Arrays(pf.sources.Pair(t, x0, x1, label))
-    optimiser, ema = optax.adamw(1e-4), pf.drivers.EMA(0.999, warm_up=True)
+    optimiser, ema = optax.adamw(1e-4), pf.drivers.EMA(0.999, ramp=True)
 
     def train():
         model, _ = pf.fit(

@@ -114,9 +114,20 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(leaf_name(p), leaf) for p, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
 
 
-def copy_arrays(tree: Any) -> Any:
-    """Copy every array leaf, so that a donated buffer is never the caller's (law 9)."""
-    return jax.tree.map(lambda x: jnp.array(x, copy=True) if eqx.is_array_like(x) else x, tree)
+def private_copy(tree: Any) -> Any:
+    """Copy every array leaf, so that a donated buffer is never the caller's (law 9).
+
+    The copies are strong-typed: what a first step returns has the types it was given, and nothing
+    is traced twice.
+    """
+
+    def copy(leaf):
+        array = jnp.asarray(leaf)
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jnp.array(array, copy=True)
+        return jnp.array(array, dtype=array.dtype, copy=True)
+
+    return jax.tree.map(lambda leaf: copy(leaf) if eqx.is_array_like(leaf) else leaf, tree)
 
 
 def two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:

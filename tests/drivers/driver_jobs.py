@@ -125,7 +125,7 @@ def train(folder: Any = None, steps: int = 120, **options: Any):
         "schedule_steps": 120,
         "evaluate": norm,
         "evaluate_every": 25,
-        "ema": EMA(0.9, warm_up=True),
+        "ema": EMA(0.9, ramp=True),
         "optimiser": ADAM,
         "log_every": 3,
     } | options
@@ -148,11 +148,11 @@ def transport(folder: Any = None, **options: Any):
 
 
 def chains(folder: Any = None, steps: int = 130, **options: Any):
-    """HMC on a lattice: series, draws, streaming moments, warm-up."""
+    """HMC on a lattice: series, draws, streaming moments, burn-in."""
     samples = simulate(
         HMC(Phi4((9, 9), 1.0, 0.5), 0.1, 3), 4, steps=steps, initial=Normal((9, 9), 0.0, 0.5),
         observe=whole, keep=Keep(3, corner),
-        warm_up=20, folder=folder, key=jax.random.key(5), **options,
+        burn_in=20, folder=folder, key=jax.random.key(5), **options,
     )  # fmt: skip
     return everything(samples)
 

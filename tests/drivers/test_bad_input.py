@@ -150,13 +150,13 @@ SIMULATE = {
     "outside": (MARCH | {"times": [0.0, 1.5]}, r"times must lie in \[0, 1\]"),
     "one time": (MARCH | {"times": [0.0]}, r"times has shape \(1,\), expected \(n,\) with n >= 2"),
     "stationary": (MARCH | {"kernel": CHAIN}, r"write compose\(Transport\(path\), HMC"),
-    "warm-up": (MARCH | {"warm_up": 2}, "warm_up belongs to steps="),
-    "negative warm-up": ({"warm_up": -1}, "warm_up = -1, expected an integer of at least 0"),
+    "burn-in": (MARCH | {"burn_in": 2}, "burn_in belongs to steps="),
+    "negative burn-in": ({"burn_in": -1}, "burn_in = -1, expected an integer of at least 0"),
     "steps": ({"steps": 0}, "steps = 0, expected an integer of at least 1"),
     "resample": ({"resample": Systematic()}, "resample belongs to times="),
     "populations": ({"populations": 3}, "populations = 3 does not divide 4 particles"),
     "no populations": ({"populations": 0}, "populations = 0, expected an integer"),
-    "lanes": ({"lanes": 0}, "lanes = 0, expected an integer"),
+    "batch_size": ({"batch_size": 0}, "batch_size = 0, expected an integer"),
     "no particles": ({"x0": 0}, "x0 = 0, expected an integer of at least 1"),
     "no initial": ({"x0": 5}, "an integer x0 needs a distribution to draw from: initial="),
     "empty": ({"x0": ()}, "x0 is empty: expected samples"),
@@ -232,7 +232,7 @@ def test_out_of_memory_says_what_to_halve(monkeypatch):
     monkeypatch.setattr(module, "advance", full)
     with pytest.raises(InputError, match=r"batch=12, micro_batch=12: write micro_batch=6"):
         fit(jobs.Linear(), jobs.Regression(), jobs.Lines(), steps=3, batch=12, key=KEY)
-    with pytest.raises(InputError, match=r"4 particles, 4 at once: write lanes=2"):
+    with pytest.raises(InputError, match=r"4 particles, 4 at once: write batch_size=2"):
         simulate(CHAIN, X0, steps=3, key=KEY)
     monkeypatch.setattr(module, "advance", lambda *_: broken())
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):

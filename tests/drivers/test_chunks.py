@@ -104,12 +104,12 @@ def test_another_call_does_not_continue_a_stage(tmp_path, change):
         simulate(kernel, 16, folder=tmp_path / "a", **options | change)
 
 
-def test_another_warm_up_or_batch_does_not_continue_a_stage(tmp_path):
+def test_another_burn_in_or_batch_does_not_continue_a_stage(tmp_path):
     kernel, start = HMC(Normal((1,), 0.0, 1.0), 0.5, 2), {"initial": Normal((1,), 0.0, 1.0)}
     same = {"folder": tmp_path / "a", "key": jax.random.key(0)}
     simulate(kernel, 4, steps=5, **start, **same)
     with pytest.raises(InputError, match="was begun with another"):
-        simulate(kernel, 4, steps=9, warm_up=2, **start, **same)
+        simulate(kernel, 4, steps=9, burn_in=2, **start, **same)
     same["folder"] = tmp_path / "b"
     fit(jobs.Linear(), jobs.Regression(), jobs.Lines(), steps=4, batch=4, **same)
     with pytest.raises(InputError, match="schedule_steps"):
@@ -138,7 +138,7 @@ def test_fits_of_equal_structure_compile_once():
             _, history = fit(
                 eqx.tree_at(lambda m: m.bias, jobs.Linear(), jnp.asarray(beta)), objective,
                 jobs.Lines(), steps=steps, batch=5, optimiser=jobs.ADAM,
-                ema=EMA(0.5 + 0.1 * seed, warm_up=True), clip=beta, key=jax.random.key(seed),
+                ema=EMA(0.5 + 0.1 * seed, ramp=True), clip=beta, key=jax.random.key(seed),
                 **evaluate,
             )  # fmt: skip
             seen.append(len(history.evaluations))
@@ -168,7 +168,7 @@ def test_simulations_of_equal_structure_compile_once():
         for step, steps in ((0.1, 3), (0.2, 40), (0.3, 70)):
             simulate(
                 HMC(Normal((1,), 0.0, 1.0), step, jnp.asarray(1 + steps % 3)), 4, steps=steps,
-                warm_up=steps % 2, initial=Normal((1,), 0.0, 2.0), keep=Keep(2, jobs.first),
+                burn_in=steps % 2, initial=Normal((1,), 0.0, 2.0), keep=Keep(2, jobs.first),
                 key=jax.random.key(0),
             )  # fmt: skip
     with Counted(2):  # once per shape of times
@@ -190,7 +190,7 @@ def test_the_callers_arrays_survive():
         source,
         steps=9,
         batch=4,
-        ema=EMA(0.5, warm_up=True),
+        ema=EMA(0.5, ramp=True),
         key=jax.random.key(0),
     )
     simulate(kernel, x0, steps=9, context=context, key=jax.random.key(0))

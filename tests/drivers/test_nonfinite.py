@@ -125,7 +125,7 @@ def test_twin_a_guard_on_the_loss_alone_is_a_step_late(monkeypatch):
 @pytest.mark.parametrize("case", ["loss", "data"])
 def test_skipping_counts_and_goes_on(case, tmp_path):
     source, where, _ = CASES[case]
-    options = {"guard": SkipNonFinite(), "ema": EMA(0.5, warm_up=True)}
+    options = {"guard": SkipNonFinite(), "ema": EMA(0.5, ramp=True)}
     train(source, where, BAD + 3, folder=tmp_path / "a", **options)
     model, history = train(source, where, folder=tmp_path / "a", **options)  # read back, go on
     assert history.skipped == 1
@@ -139,7 +139,7 @@ def test_skipping_counts_and_goes_on(case, tmp_path):
 
 
 def test_skipped_steps_do_not_enter_the_mean_of_a_row():
-    options = {"guard": SkipNonFinite(), "ema": EMA(0.5, warm_up=True)}
+    options = {"guard": SkipNonFinite(), "ema": EMA(0.5, ramp=True)}
     _, each = train(Counting(), "loss", log_every=1, **options)
     _, four = train(Counting(), "loss", log_every=4, **options)
     expected = np.nanmean(each.metrics["loss"].reshape(5, 4), axis=1)

@@ -1,4 +1,4 @@
-"""What `simulate` promises: stacks, populations, lanes, indices, observables, draws, context."""
+"""What `simulate` promises: stacks, populations, memory, indices, observables, draws."""
 
 import driver_jobs as jobs
 import equinox as eqx
@@ -49,10 +49,10 @@ def leaves_equal(a, b, rtol=0.0):
 def test_lanes_are_the_same_to_the_last_digits():
     """The random numbers are the same; XLA rounds loops of other lengths differently (1e-15)."""
     whole = simulate(WALK, 16, times=TIMES, observe=jobs.first, key=KEY)
-    for lanes in (5, 64):
-        some = simulate(WALK, 16, times=TIMES, observe=jobs.first, lanes=lanes, key=KEY)
+    for batch_size in (5, 64):
+        some = simulate(WALK, 16, times=TIMES, observe=jobs.first, batch_size=batch_size, key=KEY)
         leaves_equal(jobs.everything(some), jobs.everything(whole), 1e-13)
-        if lanes >= 16:
+        if batch_size >= 16:
             assert jobs.digest(jobs.everything(some)) == jobs.digest(jobs.everything(whole))
 
 
@@ -183,7 +183,7 @@ def test_series_draws_and_moments_of_chains(n, cut):
     full = simulate(kernel, 3, steps=37, keep=Keep(), **options).draws["x"]
     assert full.shape == (37, 3, 9, 9)
     samples = simulate(
-        kernel, 3, steps=30, warm_up=7, observe=jobs.whole,
+        kernel, 3, steps=30, burn_in=7, observe=jobs.whole,
         keep=Keep(4, row, particles=2), **options,
     )  # fmt: skip
     late = full[7:]

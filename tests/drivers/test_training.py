@@ -60,13 +60,11 @@ def climb(steps, **options):
 
 
 def test_the_average_in_numbers():
-    for warm_up, expected in ((False, 1.31441), (True, 4.4001998001998)):
+    for ramp, expected in ((False, 1.31441), (True, 4.4001998001998)):
         with (
-            pytest.warns(UserWarning, match="sample the initial weights")
-            if not warm_up
-            else _quiet()
+            pytest.warns(UserWarning, match="sample the initial weights") if not ramp else _quiet()
         ):
-            model, history = climb(5, ema=EMA(0.9, warm_up))
+            model, history = climb(5, ema=EMA(0.9, ramp))
         assert float(model.bias) == pytest.approx(expected, rel=1e-13)
         assert float(history.raw.bias) == 5.0
     assert float(climb(5)[0].bias) == 5.0
@@ -134,7 +132,7 @@ def test_a_model_keeps_its_precision(dtype):
             return jnp.mean((model(x) - x[0]) ** 2), NoInfo()
 
     model, history = fit(
-        jobs.Linear(dtype), Narrow(), jobs.Lines(), steps=20, ema=EMA(0.5, warm_up=True),
+        jobs.Linear(dtype), Narrow(), jobs.Lines(), steps=20, ema=EMA(0.5, ramp=True),
         optimiser=optimiser, **QUIET,
     )  # fmt: skip
     assert model.weight.dtype == history.raw.weight.dtype == dtype

@@ -290,7 +290,7 @@ def test_swap_rates_of_two_dimensional_gauge_theory():
 
     kernels = eqx.filter_vmap(eqx.filter_vmap(one))(jnp.array(list(MEASURED)))
     stack = eqx.filter_vmap(ReplicaExchange)(kernels)
-    samples = pf.simulate(stack, 128, steps=500, warm_up=150, stacked=True, key=KEY)
+    samples = pf.simulate(stack, 128, steps=500, burn_in=150, stacked=True, key=KEY)
     record = samples.record
     for k, (rate, error) in enumerate(MEASURED.values()):
         ours = gamma_method(record["info.swaps.acceptance"][:, k, 0])

@@ -291,7 +291,7 @@ def test_a_hard_wall_is_exact(root):
         Euclidean(1),
     )
     samples = simulate(
-        HMC(half, 0.4, 4), jnp.ones((256, 1)), steps=400, warm_up=50, key=jax.random.key(0),
+        HMC(half, 0.4, 4), jnp.ones((256, 1)), steps=400, burn_in=50, key=jax.random.key(0),
         observe=lambda x: {"x": x[0], "x2": x[0] ** 2},
     )  # fmt: skip
     nodes = np.linspace(0, 12, 200_001)[1:]

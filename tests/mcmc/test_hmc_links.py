@@ -167,7 +167,7 @@ def run(group, beta, side, num, draws, step=0.1, count=10, **options):
     if isinstance(group, U1):
         observe["charge"] = functools.partial(topological_charge, energy.space)
     samples = simulate(
-        HMC(energy, step, count), num, initial=Haar(energy.space), steps=draws, warm_up=60,
+        HMC(energy, step, count), num, initial=Haar(energy.space), steps=draws, burn_in=60,
         observe=lambda x: {k: f(x) for k, f in observe.items()}, key=jax.random.key(8), **options,
     )  # fmt: skip
     return samples.record
@@ -187,7 +187,7 @@ def test_u1_reproduces_plaquette_and_charge():
         "plaquette": mean_plaquette(energy.space, x), "charge": topological_charge(energy.space, x)
     }  # fmt: skip
     record = simulate(
-        HMC(stacked, 0.2, 6), 96, initial=Haar(energy.space), steps=600, warm_up=60,
+        HMC(stacked, 0.2, 6), 96, initial=Haar(energy.space), steps=600, burn_in=60,
         stacked=lambda k: k.path.beta, observe=observe, key=jax.random.key(8),
     ).record  # fmt: skip
     for k, beta in enumerate(betas):

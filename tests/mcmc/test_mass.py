@@ -86,7 +86,7 @@ def test_the_law_does_not_depend_on_the_mass():
 def phi4_scores(energy, mass, step, count, draws):
     start = 0.6 * jax.random.normal(jax.random.key(3), (64, 4, 4))
     samples = simulate(
-        HMC(energy, step, count, mass=mass), start, steps=draws, warm_up=100,
+        HMC(energy, step, count, mass=mass), start, steps=draws, burn_in=100,
         observe=lambda x: {"phi2": jnp.mean(x**2), "chi": 16 * jnp.mean(x) ** 2},
         key=jax.random.key(4),
     )  # fmt: skip

@@ -58,9 +58,9 @@ class Shadow(AbstractEnergy):
         return self.marginal(x) + 0.5 * jnp.sum((self.shadow - self.marginal.used * x) ** 2)
 
 
-def z_scores(kernel, initial, observe, exact, *, chains=256, steps=200, warm_up=40, seed=0):
+def z_scores(kernel, initial, observe, exact, *, chains=256, steps=200, burn_in=40, seed=0):
     samples = simulate(
-        kernel, chains, steps=steps, warm_up=warm_up, initial=initial, observe=observe,
+        kernel, chains, steps=steps, burn_in=burn_in, initial=initial, observe=observe,
         key=jax.random.key(seed),
     )  # fmt: skip
     scores, errors = {}, {}
@@ -186,7 +186,7 @@ ONE_SITE = {
 def test_one_site(name):
     start = Normal(one_site().space.shape, scale=0.5)
     scores, errors, samples = z_scores(
-        ONE_SITE[name](), start, moments, EXACT, chains=96, steps=100, warm_up=20
+        ONE_SITE[name](), start, moments, EXACT, chains=96, steps=100, burn_in=20
     )
     assert max(abs(z) for z in scores.values()) < 4
     assert errors["phi2"] < 0.015
@@ -196,7 +196,7 @@ def test_one_site(name):
 def test_real_pseudofermions_give_one_spin_of_two():
     start = Normal(one_site().space.shape, scale=0.5)
     scores, errors, samples = z_scores(
-        ONE_SITE["real"](), start, moments, EXACT, chains=96, steps=100, warm_up=20
+        ONE_SITE["real"](), start, moments, EXACT, chains=96, steps=100, burn_in=20
     )
     found = samples.record["phi2"].mean()
     assert abs(found - 0.802) < 4 * (errors["phi2"] + 0.003)
@@ -208,7 +208,7 @@ def test_real_pseudofermions_give_one_spin_of_two():
 def test_one_site_to_two_per_mille(name, steps):
     start = Normal(one_site().space.shape, scale=0.5)
     scores, errors, _ = z_scores(
-        ONE_SITE[name](), start, moments, EXACT, chains=512, steps=steps, warm_up=40, seed=1
+        ONE_SITE[name](), start, moments, EXACT, chains=512, steps=steps, burn_in=40, seed=1
     )
     assert max(abs(z) for z in scores.values()) < 4
     assert errors["phi2"] < 0.0023

@@ -84,7 +84,7 @@ def test_the_loop_repairs_a_wrong_start_and_measurement_leaves_the_kernel_alone(
 
     kernel = recipe.kernel(model)
     before = jax.tree.map(np.array, eqx.filter(kernel, eqx.is_array))
-    samples = simulate(kernel, recipe.initial, steps=600, warm_up=50, observe=right, key=KEY)
+    samples = simulate(kernel, recipe.initial, steps=600, burn_in=50, observe=right, key=KEY)
     after = jax.tree.map(np.array, eqx.filter(kernel, eqx.is_array))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, before, after)))  # 5.9
     exact = well_mean(lambda x: x > 0, well)
@@ -111,7 +111,7 @@ def test_ten_dimensions():
         key=KEY,
     )  # fmt: skip
     samples = simulate(
-        recipe.kernel(model), recipe.initial, steps=2000, warm_up=50, observe=right, key=KEY
+        recipe.kernel(model), recipe.initial, steps=2000, burn_in=50, observe=right, key=KEY
     )
     found = gamma_method(np.asarray(samples.record["right"]).T)
     assert abs(found.mean - 0.2743785466) < 4 * found.error < 0.02

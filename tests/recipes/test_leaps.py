@@ -48,7 +48,7 @@ def test_the_critical_torus_is_learned():
     model, _ = pf.fit(
         recipe.model, recipe.objective, recipe.source, steps=360, batch=400,
         optimiser=optax.adam(optax.cosine_decay_schedule(6e-3, 360)),
-        ema=pf.drivers.EMA(0.99, warm_up=True), key=jax.random.key(1),
+        ema=pf.drivers.EMA(0.99, ramp=True), key=jax.random.key(1),
     )  # fmt: skip
     samples = pf.simulate(recipe.kernel(model), 2000, times=recipe.times, key=jax.random.key(2))
     assert samples.ess > 0.97

@@ -42,16 +42,16 @@ def check_fit(objective, source, optimiser, ema, clip, steps, batch, micro_batch
     if not isinstance(ema, EMA):
         raise InputError(f"ema is {ema!r}, expected EMA(.99) or None")
     memory = 1 / (1 - float(ema.decay))
-    if memory > steps / 10 and steps > 1 and not ema.warm_up:
+    if memory > steps / 10 and steps > 1 and not ema.ramp:
         warnings.warn(
             f"EMA({float(ema.decay):g}) remembers {memory:.0f} of {steps} steps: the average would "
-            "sample the initial weights; use EMA(..., warm_up=True)"
+            "sample the initial weights; use EMA(..., ramp=True)"
             + (f" or EMA({1 - 10 / steps:.3g})" if steps > 10 else ""),
             stacklevel=3,
         )
 
 
-def check_simulate(kernel, times, steps, resample, warm_up, populations, lanes):
+def check_simulate(kernel, times, steps, resample, burn_in, populations, batch_size):
     """Refuse what `simulate` cannot mean; return the time grid, None for chains."""
     if not isinstance(kernel, AbstractKernel):
         raise InputError(f"kernel is {type(kernel).__name__}, expected an AbstractKernel")
@@ -60,16 +60,16 @@ def check_simulate(kernel, times, steps, resample, warm_up, populations, lanes):
             "give exactly one of times (a process along a path: times=uniform_times(200)) and "
             "steps (a chain: steps=1000)"
         )
-    check_positive(populations=populations, lanes=1 if lanes is None else lanes)
-    check_positive(0, warm_up=warm_up)
+    check_positive(populations=populations, batch_size=1 if batch_size is None else batch_size)
+    check_positive(0, burn_in=burn_in)
     if times is not None:
         if kernel.stationary:
             raise InputError(
                 f"{type(kernel).__name__} leaves its law invariant and carries no weight along a "
                 "path: write compose(Transport(path), HMC(path, step_size)), or steps=1000"
             )
-        if warm_up:
-            raise InputError("warm_up belongs to steps=, a march along times has none")
+        if burn_in:
+            raise InputError("burn_in belongs to steps=, a march along times has none")
         try:
             return check_times(times)
         except TypeError as error:

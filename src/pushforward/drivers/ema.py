@@ -17,12 +17,12 @@ class EMA(eqx.Module):
     ----------
     decay
         d in [0, 1). Good values .99 for 1,000 steps, .9999 for 100,000.
-    warm_up
+    ramp
         d_i = min(d, (1 + i)/(10 + i)), i = 1, 2, ...: forgets the start sooner.
     """
 
     decay: Scalar = eqx.field(converter=scalar)
-    warm_up: bool = eqx.field(static=True, default=False)
+    ramp: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         known = concrete(self.decay)
@@ -31,7 +31,7 @@ class EMA(eqx.Module):
 
     def at(self, i: Count) -> Scalar:
         """Return d_i for i = 1, 2, ..."""
-        if not self.warm_up:
+        if not self.ramp:
             return self.decay
         step = i.astype(self.decay.dtype)
         return jnp.minimum(self.decay, (1 + step) / (10 + step))

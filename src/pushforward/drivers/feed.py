@@ -14,7 +14,7 @@ BLOCK_BYTES = 1 << 25
 _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
 
 
-class Fed(AbstractSource):
+class FeedSource(AbstractSource):
     """Serves the steps from `start` on out of a block in device memory (leading axis: steps).
 
     Its state is the absolute step, which `fit` puts there: after a skipped step the next batch is
@@ -34,7 +34,7 @@ class Fed(AbstractSource):
         return batch, state, NoInfo()
 
 
-class Blocks:
+class FeedBlocks:
     """Cuts a feed into blocks of equal shape and fetches the next one in the background."""
 
     def __init__(self, feed: AbstractFeed, size: int):
@@ -44,12 +44,12 @@ class Blocks:
         self._ahead: dict[int, Future] = {}
         self._first, self._fed = -1, None
 
-    def at(self, i: int) -> tuple[Fed, int]:
+    def at(self, i: int) -> tuple[FeedSource, int]:
         """Return the source for step i and the step up to which it serves."""
         first = i // self._num * self._num
         if self._fed is None or first != self._first:
             block = jax.tree.map(jnp.asarray, self._fetch(first).result())
-            self._first, self._fed = first, Fed(block, jnp.asarray(first, jnp.int32))
+            self._first, self._fed = first, FeedSource(block, jnp.asarray(first, jnp.int32))
             self._ahead = {}
             self._fetch(first + self._num)
         return self._fed, first + self._num

@@ -21,7 +21,7 @@ from ..sources import AbstractFeed, AbstractSource
 from .advance import Controller
 from .checks import check_fit, split_model
 from .ema import EMA
-from .feed import Blocks
+from .feed import FeedBlocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
@@ -114,7 +114,7 @@ def fit(
         key = stage_key(check_key(key), stage, "fit")
         feed = None
         if isinstance(source, AbstractFeed):
-            feed = Blocks(source, batch)
+            feed = FeedBlocks(source, batch)
             source, _ = feed.at(0)
         step = FitStep(
             static,
@@ -142,7 +142,7 @@ class _Training(AbstractSession):
 
     verb = "fit"
 
-    def run(self, step: FitStep, params: PyTree, feed: Blocks | None, evaluation: tuple):
+    def run(self, step: FitStep, params: PyTree, feed: FeedBlocks | None, evaluation: tuple):
         """Train and return the model and its history."""
         self.step, self.feed, self.evaluation = step, feed, evaluation
         self.log_every = int(step.log_every)
@@ -200,7 +200,7 @@ class _Training(AbstractSession):
             "rate, clip=1.0, or guard=SkipNonFinite()"
         )
 
-    def relief(self) -> str:
+    def memory_hint(self) -> str:
         """Return the micro-batch to try."""
         batch, now = self.step.batch, self.step.micro_batch
         smaller = next((m for m in range(now // 2, 0, -1) if batch % m == 0), 1)

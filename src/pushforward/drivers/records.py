@@ -16,26 +16,26 @@ from .._tree import named_leaves
 from .._typing import Count, Flag, Scalar
 
 
-class Interval(eqx.Module):
+class MetricInterval(eqx.Module):
     """The open interval of a metric row: sums (floats, integers) and any (booleans) so far."""
 
     totals: PyTree
     count: Count
 
     @classmethod
-    def like(cls, row: PyTree) -> "Interval":
+    def like(cls, row: PyTree) -> "MetricInterval":
         """Return an empty interval for rows of this structure."""
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), row)
         return cls(zeros, jnp.zeros((), jnp.int32))
 
-    def add(self, row: PyTree, good: Flag | bool = True) -> "Interval":
+    def add(self, row: PyTree, good: Flag | bool = True) -> "MetricInterval":
         """Return the interval with one more row; one that is not `good` is not counted."""
 
         def plus(a, b):
             return a | b if a.dtype == bool else a + b
 
         count = self.count + jnp.asarray(good, jnp.int32)
-        return Interval(jax.tree.map(plus, self.totals, row), count)
+        return MetricInterval(jax.tree.map(plus, self.totals, row), count)
 
     def row(self) -> PyTree:
         """Return the reduced row; means over nothing are NaN."""
@@ -45,7 +45,7 @@ class Interval(eqx.Module):
 
         return jax.tree.map(close, self.totals)
 
-    def cleared(self, when: Scalar) -> "Interval":
+    def cleared(self, when: Scalar) -> "MetricInterval":
         """Return the interval, emptied where `when` is true."""
         return jax.tree.map(lambda x: jnp.where(when, jnp.zeros_like(x), x), self)
 
@@ -88,7 +88,7 @@ def row_name(path: str) -> str:
     return path.replace("['", ".").replace("']", "").lstrip(".")
 
 
-class Moments(eqx.Module):
+class StreamingMoments(eqx.Module):
     """Streaming mean and M2 of large observables over chains and steps (Chan et al.).
 
     Every step brings the same number of chains, so counting steps is enough (and does not overflow
@@ -100,13 +100,13 @@ class Moments(eqx.Module):
     m2: PyTree
 
     @classmethod
-    def like(cls, values: PyTree) -> "Moments":
+    def like(cls, values: PyTree) -> "StreamingMoments":
         """Return empty moments for per-chain values (leading axis chain)."""
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), values)
         squares = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.finfo(x.dtype).dtype), zeros)
         return cls(jnp.zeros((), jnp.int32), zeros, squares)
 
-    def add(self, values: PyTree, when: Scalar) -> "Moments":
+    def add(self, values: PyTree, when: Scalar) -> "StreamingMoments":
         """Return the moments merged with one step's chains where `when` is true."""
 
         def mean(mean, x):
@@ -119,7 +119,7 @@ class Moments(eqx.Module):
             spread = jnp.sum(jnp.abs(x - here[None]) ** 2, axis=0)
             return m2 + spread + jnp.abs(here - mean) ** 2 * (steps / (steps + 1) * x.shape[0])
 
-        merged = Moments(
+        merged = StreamingMoments(
             self.steps + 1,
             jax.tree.map(mean, self.mean, values),
             jax.tree.map(m2, self.m2, self.mean, values),

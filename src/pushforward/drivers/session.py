@@ -111,7 +111,9 @@ class AbstractSession(ABC):
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise InputError(f"out of device memory in {self.verb} with {self.relief()}") from error
+            raise InputError(
+                f"out of device memory in {self.verb} with {self.memory_hint()}"
+            ) from error
         if self.stage is not None and not self.stage.finished:
             self.save(carry)
             done = {"steps": self.total, "seconds": self.seconds}
@@ -123,7 +125,7 @@ class AbstractSession(ABC):
         """Return what else belongs into the mark of a finished stage."""
 
     @abstractmethod
-    def relief(self) -> str:
+    def memory_hint(self) -> str:
         """Return what fills the memory and what to write instead, without changing results."""
 
     def restored(self, carry: Any) -> Any:

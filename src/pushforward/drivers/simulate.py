@@ -11,15 +11,14 @@ import numpy as np
 
 from .._typing import Array, Context, Float, PRNGKey, X
 from ..dynamics import AbstractKernel
-from ..estimators import AbstractResampling
-from ..estimators import Moments as HostMoments
+from ..estimators import AbstractResampling, Moments
 from ..runs import Stage
 from .advance import Controller
 from .checks import check_disk, check_simulate
 from .keys import check_key
 from .observe import Keep, OfState
 from .particles import split_members, start_particles
-from .records import Moments, scalars
+from .records import StreamingMoments, scalars
 from .samples import Samples
 from .session import AbstractSession, fingerprint, opened, stage_key
 from .simulation import SimCarry, SimStep, inspect, start_simulation
@@ -40,8 +39,8 @@ def simulate(
     resample: AbstractResampling | None = None,
     observe: Callable[[X], dict] | OfState | None = None,
     keep: Keep | None = None,
-    warm_up: int = 0,
-    lanes: int | None = None,
+    burn_in: int = 0,
+    batch_size: int | None = None,
     folder: str | Path | Stage | None = None,
     watchers: Sequence[AbstractWatcher] = (),
     save_every: float = 60.0,
@@ -77,9 +76,9 @@ def simulate(
         weighted means are recorded, for chains the series; arrays over 64 entries as moments.
     keep
         `Keep(every, what, particles)`: draws to store.
-    warm_up
+    burn_in
         Steps of chains before anything is recorded.
-    lanes
+    batch_size
         Particles at once, to save memory; the same numbers up to the last digits.
     folder
         A path or a `Stage`: draws, checkpoints, resuming. None writes nothing.
@@ -92,7 +91,7 @@ def simulate(
     ------
     InputError, NonFinite, Stopped, StorageError
     """
-    grid = check_simulate(kernel, times, steps, resample, warm_up, populations, lanes)
+    grid = check_simulate(kernel, times, steps, resample, burn_in, populations, batch_size)
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
@@ -100,18 +99,18 @@ def simulate(
         step = SimStep(
             *split,
             grid,
-            jnp.asarray(warm_up, jnp.int32),
+            jnp.asarray(burn_in, jnp.int32),
             index,
             key,
             resample,
             observe,
             keep,
             populations,
-            lanes,
+            batch_size,
         )
-        total = warm_up + int(steps or 0) if grid is None else grid.shape[0] - 1
+        total = burn_in + int(steps or 0) if grid is None else grid.shape[0] - 1
         plan = {"key": fingerprint(key), "times": fingerprint(grid), "index": fingerprint(index)}
-        plan |= {"warm_up": warm_up, "populations": populations}
+        plan |= {"burn_in": burn_in, "populations": populations}
         session = _Simulation(stage, total, save_every, watchers, plan)
         record, draws, carry = session.run(step, x, context)
     return Samples(
@@ -154,7 +153,7 @@ class _Simulation(AbstractSession):
 
     def rows_at(self, i: int) -> int:
         """Return the number of rows written when i steps are done."""
-        return i + 1 if self.step.times is not None else max(0, i - int(self.step.warm_up))
+        return i + 1 if self.step.times is not None else max(0, i - int(self.step.burn_in))
 
     def buffers(self, carry: SimCarry) -> tuple:
         """Return the rings of rows and of draws."""
@@ -173,8 +172,8 @@ class _Simulation(AbstractSession):
             kept = {_draw(n): v for n, v in taken.items()}
         self.flushed = stop
         self.store(columns, start, kept, first)
-        told = [n for n in range(start, stop) if self.step.times is not None or _told(n)]
-        rows = [(n, scalars({k: v[n - start] for k, v in columns.items()})) for n in told]
+        logged = [n for n in range(start, stop) if self.step.times is not None or _is_logged(n)]
+        rows = [(n, scalars({k: v[n - start] for k, v in columns.items()})) for n in logged]
         headline = scalars({name: value[-1] for name, value in columns.items()})
         return [{"step": n} | row for n, row in rows if row], headline
 
@@ -193,13 +192,13 @@ class _Simulation(AbstractSession):
         """Return nothing: observables are recorded at every step."""
         return []
 
-    def relief(self) -> str:
-        """Return the lanes to try."""
+    def memory_hint(self) -> str:
+        """Return the batch size to try."""
         num = self.step.index.shape[-2]
-        now = num if self.step.lanes is None else self.step.lanes
+        now = num if self.step.batch_size is None else self.step.batch_size
         return (
-            f"{num} particles, {now} at once: write lanes={max(1, now // 2)} (the same numbers), "
-            "or keep fewer draws"
+            f"{num} particles, {now} at once: write batch_size={max(1, now // 2)} (the same "
+            "numbers), or keep fewer draws"
         )
 
     def result(self, carry: SimCarry) -> dict[str, Any]:
@@ -227,7 +226,7 @@ class _Simulation(AbstractSession):
         )
 
 
-def _told(n: int) -> bool:
+def _is_logged(n: int) -> bool:
     # About 1,000 rows of a chain per doubling of its length go to the metrics, whatever its end.
     return n % (1 << max(0, n.bit_length() - 11)) == 0
 
@@ -246,9 +245,9 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _moments(moments: Moments, chains: int) -> dict[str, HostMoments]:
+def _moments(moments: StreamingMoments, chains: int) -> dict[str, Moments]:
     count = int(moments.steps) * chains
     return {
-        name: HostMoments(count, np.asarray(moments.mean[name]), np.asarray(moments.m2[name]))
+        name: Moments(count, np.asarray(moments.mean[name]), np.asarray(moments.m2[name]))
         for name in moments.mean
     }

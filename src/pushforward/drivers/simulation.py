@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._tree import private_copy
 from .._typing import Array, Count, Flag, Float, Int, PRNGKey
 from ..dynamics import AbstractKernel, State, reduce_particles
 from ..estimators import AbstractResampling, weights
@@ -19,8 +20,7 @@ from ..estimators import reset as reset_weights
 from .checks import check_context, check_energies, check_same_types
 from .keys import sample_keys, stream
 from .observe import SMALL, Keep, OfState, observed
-from .owned import owned
-from .records import Moments, Ring, capacity_for
+from .records import Ring, StreamingMoments, capacity_for
 
 
 class SimCarry(eqx.Module):
@@ -28,7 +28,7 @@ class SimCarry(eqx.Module):
 
     i: Count
     state: State
-    moments: Moments
+    moments: StreamingMoments
     rows: Ring | None
     draws: Ring | None
     stop: Flag
@@ -40,14 +40,14 @@ class SimStep(eqx.Module):
     stacked: AbstractKernel | None
     shared: AbstractKernel
     times: Float[Array, " n"] | None
-    warm_up: Count
+    burn_in: Count
     index: Int[Array, "..."]
     key: PRNGKey
     resample: AbstractResampling | None
     observe: Callable | OfState | None
     keep: Keep | None
     populations: int = eqx.field(static=True)
-    lanes: int | None = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True)
 
     def over_particles(self, function: Callable, *trees: PyTree) -> PyTree:
         """Return function(kernel, *particle) over all particles."""
@@ -56,9 +56,9 @@ class SimStep(eqx.Module):
             def one(args):
                 return function(kernel, *args)
 
-            if self.lanes is None:
+            if self.batch_size is None:
                 return jax.vmap(lambda *args: one(args))(*trees)
-            return jax.lax.map(one, trees, batch_size=self.lanes)
+            return jax.lax.map(one, trees, batch_size=self.batch_size)
 
         if self.stacked is None:
             return members(self.shared, *trees)
@@ -103,7 +103,7 @@ class SimStep(eqx.Module):
         if "resampled" in row:
             row = row | {"resampled": resampled}
 
-        n = carry.i + 1 if self.times is not None else carry.i - self.warm_up
+        n = carry.i + 1 if self.times is not None else carry.i - self.burn_in
         due = ~failed & (n >= 0)
         moments, draws = self.streamed(carry, state, n, due)
         state = jax.tree.map(lambda a, b: jnp.where(failed, b, a), state, carry.state)
@@ -241,7 +241,7 @@ def start_simulation(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
     check_context(context, step.index.shape[:-1])
     carry = _start(step, x, context)
     check_energies(carry.state.energy, carry.state.log_weight.high.shape)
-    return owned(carry)
+    return private_copy(carry)
 
 
 @eqx.filter_jit
@@ -264,4 +264,4 @@ def _start(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
             draws = Ring.like(kept, min(capacity, step.times.shape[0])).put(zero, kept, one)
     if step.times is not None:  # the start is the first row
         rows = Ring.like(row, min(capacity_for(row), step.times.shape[0])).put(zero, row, one)
-    return SimCarry(zero, state, Moments.like(large), rows, draws, ~one)
+    return SimCarry(zero, state, StreamingMoments.like(large), rows, draws, ~one)

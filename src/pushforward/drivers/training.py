@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from .._tree import private_copy
 from .._typing import Array, Count, Flag, PRNGKey, Scalar
 from ..dynamics import reduce_particles
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
 from .checks import check_loss, check_same_types
 from .ema import EMA, start_average
-from .feed import Fed
+from .feed import FeedSource
 from .guard import AbstractGuard
 from .keys import sample_keys, stream
-from .owned import owned
-from .records import Interval, Ring
+from .records import MetricInterval, Ring
 
 
 class FitCarry(eqx.Module):
@@ -34,7 +34,7 @@ class FitCarry(eqx.Module):
     opt: PyTree
     average: PyTree
     source: PyTree
-    interval: Interval
+    interval: MetricInterval
     rows: Ring
     bad: Count
     in_a_row: Count
@@ -74,7 +74,7 @@ class FitStep(eqx.Module):
         dtype = jnp.result_type(float)
         progress = carry.i.astype(dtype) / self.schedule_steps.astype(dtype)
         model = self.model(carry.params)
-        state = carry.i if isinstance(self.source, Fed) else carry.source
+        state = carry.i if isinstance(self.source, FeedSource) else carry.source
         return self.source.draw(
             state, model, self.batch, progress=progress, key=stream(key, "source")
         )
@@ -107,7 +107,7 @@ class FitStep(eqx.Module):
             (loss, info), grads = value_and_grad(carry.params, *first)
             return loss, grads, info
         (shape, _) = jax.eval_shape(value_and_grad, carry.params, *first)
-        start = (jax.tree.map(_wide_zeros, carry.params), Interval.like(shape))
+        start = (jax.tree.map(_wide_zeros, carry.params), MetricInterval.like(shape))
         (total, interval), _ = jax.lax.scan(one, start, (parts, index))
         loss, info = interval.row()
         mean = jax.tree.map(lambda g, p: (g / num).astype(p.dtype), total, carry.params)
@@ -218,11 +218,11 @@ def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
         empty_records(step, empty, rows),
         is_leaf=lambda x: x is None,
     )
-    return owned(carry)
+    return private_copy(carry)
 
 
 @eqx.filter_jit
-def empty_records(step: FitStep, carry: FitCarry, rows: int) -> tuple[Interval, Ring]:
+def empty_records(step: FitStep, carry: FitCarry, rows: int) -> tuple[MetricInterval, Ring]:
     """Return the empty interval and ring; a second fit of equal structure traces nothing."""
     row = eqx.filter_eval_shape(row_shapes, step, carry)
-    return Interval.like(row), Ring.like(row, rows)
+    return MetricInterval.like(row), Ring.like(row, rows)

@@ -84,7 +84,7 @@ def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> Estima
     Parameters
     ----------
     series
-        Real, (draws,) or (chains, draws), chains of one length after warm-up.
+        Real, (draws,) or (chains, draws), chains of one length after burn-in.
     S
         Assumed ratio of the exponential to the integrated autocorrelation time. Good values: 2,
         or 1.5 (Wolff's); 3 to 5 when a slow mode couples weakly.

@@ -69,7 +69,7 @@ def quenched(
     Parameters
     ----------
     values
-        (samples, chains, measurements) or (samples, chains, measurements, ...), after warm-up.
+        (samples, chains, measurements) or (samples, chains, measurements, ...), after burn-in.
     function
         Of one sample's thermal mean (its trailing axes), to a real number; default the mean itself.
     block

@@ -104,7 +104,7 @@ def train(fit: Any, recipe: Any, stage: Any, *, key: Any, **options: Any) -> Any
     from pushforward.drivers import fit as fitted
 
     if hasattr(fit, "ema"):
-        options["ema"] = EMA(fit.ema, warm_up=True)
+        options["ema"] = EMA(fit.ema, ramp=True)
 
     return fitted(
         recipe.model,

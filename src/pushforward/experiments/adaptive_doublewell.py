@@ -42,7 +42,7 @@ class Measure(Group):
     """The chains with the map frozen."""
 
     steps: int = Field(default=5000, ge=100, le=10**8, description="iterations, all walkers")
-    warm_up: int = Field(default=200, ge=0, le=10**8, description="iterations before them")
+    burn_in: int = Field(default=200, ge=0, le=10**8, description="iterations before them")
     draws: int = Field(default=20000, ge=100, le=10**8, description="weighted draws of the map")
 
 
@@ -59,7 +59,7 @@ class Config(Base):
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "fit": {"steps": 500, "batch": 32},
-        "measure": {"steps": 1500, "warm_up": 100, "draws": 4000},
+        "measure": {"steps": 1500, "burn_in": 100, "draws": 4000},
     },
     "laptop": {},
     "paper": {"fit": {"steps": 10000}, "measure": {"steps": 20000, "draws": 100000}},
@@ -152,16 +152,16 @@ def _measure(config: Config, kernel, walkers, stage, key):
     return pf.simulate(
         kernel,
         walkers,
-        steps=how.steps + how.warm_up,
+        steps=how.steps + how.burn_in,
         observe=_observe,
-        keep=pf.drivers.Keep(max(1, (how.steps + how.warm_up) // 100), lambda x: x[:2]),
+        keep=pf.drivers.Keep(max(1, (how.steps + how.burn_in) // 100), lambda x: x[:2]),
         folder=stage,
         key=key,
     )
 
 
 def _numbers(config: Config, chains, local, weighted) -> dict[str, Estimate]:
-    first = config.measure.warm_up
+    first = config.measure.burn_in
     results = {}
     for name, column in (("P(x1 > 0)", "right"), ("<x1>", "x1"), ("<x1^2>", "x1^2")):
         found = pf.estimators.gamma_method(chains.record[column][first:].T, name=name)

@@ -27,16 +27,16 @@ class Config(Base):
     )
     chains: int = Field(default=64, ge=4, le=2**14, description="chains of each β")
     steps: int = Field(default=3000, ge=50, le=10**7, description="trajectories of each chain")
-    warm_up: int = Field(default=200, ge=0, le=10**7, description="trajectories before measuring")
+    burn_in: int = Field(default=200, ge=0, le=10**7, description="trajectories before measuring")
     step_size: float = Field(default=0.1, gt=0, le=1, description="step of the leapfrog")
     leapfrog: int = Field(default=10, ge=1, le=1000, description="leapfrog steps a trajectory")
 
 
 _BETAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"side": 8, "beta": (2.0,), "steps": 500, "warm_up": 100},
+    "smoke": {"side": 8, "beta": (2.0,), "steps": 500, "burn_in": 100},
     "laptop": {},
-    "paper": {"beta": (*_BETAS, 8.0, 12.0, 16.0), "steps": 20000, "warm_up": 1000},
+    "paper": {"beta": (*_BETAS, 8.0, 12.0, 16.0), "steps": 20000, "burn_in": 1000},
 }
 
 _EXACT = Exact("sum over representations")
@@ -73,9 +73,9 @@ def build(config: Config) -> Any:
 
 
 def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
-    """Return the chain of the first β, its warm-up as a number of steps, and its start."""
+    """Return the chain of the first β, its burn-in as a number of steps, and its start."""
     kernel = pf.mcmc.HMC(model, config.step_size, config.leapfrog)
-    return kernel, max(config.warm_up, 1), pf.targets.Haar(model.space)
+    return kernel, max(config.burn_in, 1), pf.targets.Haar(model.space)
 
 
 def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
@@ -87,7 +87,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
         pf.mcmc.HMC(energy, config.step_size, config.leapfrog),
         config.chains,
         steps=config.steps,
-        warm_up=config.warm_up,
+        burn_in=config.burn_in,
         initial=pf.targets.Haar(energy.space),
         stacked=lambda kernel: kernel.path.beta,  # pyright: ignore[reportAttributeAccessIssue]
         observe=eqx.Partial(_observe, energy.space),

@@ -40,7 +40,7 @@ class Chains(Group):
     """How each sample is run."""
 
     chains: int = Field(default=2, ge=2, le=1024, description="chains a sample")
-    warm_up: int = Field(default=100, ge=0, le=10**6, description="trajectories before measuring")
+    burn_in: int = Field(default=100, ge=0, le=10**6, description="trajectories before measuring")
     steps: int = Field(default=400, ge=40, le=10**7, description="trajectories measured")
     step_size: float = Field(default=0.2, gt=0, le=2, description="step; all modes turn with ω ≈ 1")
     leapfrog: int = Field(default=6, ge=1, le=1000, description="2MN steps a trajectory")
@@ -62,14 +62,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "model": {"sides": (2,), "betas": (1.0,)},
         "disorder": {"samples": 8},
-        "run": {"warm_up": 40, "steps": 240},
+        "run": {"burn_in": 40, "steps": 240},
         "pseudofermions": 6,
     },
     "laptop": {},
     "paper": {
         "model": {"sides": (4, 6), "betas": (2.0, 4.0, 8.0)},
         "disorder": {"samples": 32},
-        "run": {"warm_up": 300, "steps": 1000, "step_size": 0.12, "leapfrog": 10},
+        "run": {"burn_in": 300, "steps": 1000, "step_size": 0.12, "leapfrog": 10},
     },
 }
 
@@ -120,9 +120,9 @@ def build(config: Config) -> Any:
 
 
 def sampler(config: Config, action: Any) -> tuple[Any, Any, Any]:
-    """Return the chain of the first sample, its warm-up in trajectories, and its start."""
+    """Return the chain of the first sample, its burn-in in trajectories, and its start."""
     kernel = pf.recipes.metal_hmc(action, config.run.step_size, config.run.leapfrog)
-    return kernel, max(config.run.warm_up, 1), start(action)
+    return kernel, max(config.run.burn_in, 1), start(action)
 
 
 def start(action: Any) -> Any:
@@ -181,7 +181,7 @@ def _simulate(config: Config, action, folder, stage: str, times: int, key) -> di
         pf.recipes.metal_hmc(action, config.run.step_size, config.run.leapfrog),
         config.run.chains,
         steps=times * config.run.steps,
-        warm_up=times * config.run.warm_up,
+        burn_in=times * config.run.burn_in,
         initial=start(action),
         stacked=_fields,
         observe=_observe,

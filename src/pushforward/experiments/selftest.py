@@ -148,7 +148,7 @@ def _fit(config: Config, folder: Any, key: Any) -> dict[str, Estimate]:
         schedule_steps=config.fit.schedule_steps,
         optimiser=optimiser(config.fit),
         batch=config.fit.batch,
-        ema=pf.drivers.EMA(0.99, warm_up=True),
+        ema=pf.drivers.EMA(0.99, ramp=True),
         folder=folder.stage("fit"),
         watchers=(_pause(config.sleep),),
         save_every=config.save_every,

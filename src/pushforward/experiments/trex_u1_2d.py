@@ -23,7 +23,7 @@ class Chains(Group):
 
     num: int = Field(default=64, ge=4, le=2**14, description="ladders at once")
     steps: int = Field(default=2000, ge=100, le=10**7, description="exchange steps measured")
-    warm_up: int = Field(default=200, ge=0, le=10**7, description="exchange steps before")
+    burn_in: int = Field(default=200, ge=0, le=10**7, description="exchange steps before")
     step_size: float = Field(default=0.28, gt=0, le=2, description="step of the leapfrog times √β")
     leapfrog: int = Field(default=8, ge=1, le=1000, description="leapfrog steps a trajectory")
 
@@ -52,13 +52,13 @@ class Config(Base):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"chains": {"steps": 400, "warm_up": 100}, "fit": {"steps": 150}},
+    "smoke": {"chains": {"steps": 400, "burn_in": 100}, "fit": {"steps": 150}},
     "laptop": {},
     "paper": {
         "side": 16,
         "beta": (5.0, 6.0, 7.0),
         "sweeps": 8,
-        "chains": {"steps": 20000, "warm_up": 1000},
+        "chains": {"steps": 20000, "burn_in": 1000},
         "fit": {"steps": 2000},
     },
 }
@@ -133,9 +133,9 @@ def build(config: Config) -> Any:
 
 
 def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
-    """Return the exchange through trained bridges, its warm-up in steps, and hot ladders."""
+    """Return the exchange through trained bridges, its burn-in in steps, and hot ladders."""
     exchange = pf.mcmc.ReplicaExchange(local_kernel(config), model)
-    return exchange, max(config.chains.warm_up, 1), exchange.path.base
+    return exchange, max(config.chains.burn_in, 1), exchange.path.base
 
 
 def figures(folder: Any) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _simulate(config: Config, kernel: Any, folder: Any, name: str, key: Any, wal
         kernel,
         how.num if walkers is None else walkers,
         steps=how.steps,
-        warm_up=how.warm_up,
+        burn_in=how.burn_in,
         observe=eqx.Partial(_observe, space(config)),
         keep=pf.drivers.Keep(max(1, how.steps // 20)),
         folder=folder.stage(name),

@@ -47,7 +47,7 @@ def log_likelihood(
     solver: diffrax.AbstractSolver | None = None,
     control: Adaptive | None = None,
     context: Context = None,
-    lanes: int | None = None,
+    batch_size: int | None = None,
 ) -> LogLikelihood:
     """Return log p(x1) in nats, with the exact divergence (up to 256 components).
 
@@ -65,7 +65,7 @@ def log_likelihood(
         `[0, 1]`.
     context
         A label a point, or None.
-    lanes
+    batch_size
         Points at once.
 
     References
@@ -86,7 +86,7 @@ def log_likelihood(
         Dense(x1, jnp.zeros(x1.shape[0], x1.dtype)),
         times=jnp.asarray(grid[::-1]),
         context=context,
-        lanes=lanes,
+        batch_size=batch_size,
         key=jax.random.key(0),  # nothing is drawn
     )
     base = Normal(x1.shape[1:], scale=predictor.path.base_scale)

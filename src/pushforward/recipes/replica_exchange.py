@@ -43,7 +43,7 @@ def trex(
     walkers = pf.simulate(ReplicaExchange(kernel), 64, steps=500, key=key).x
     r = trex(kernel, residual_flow(space), walkers)
     model, history = pf.fit(r.model, r.objective, r.source, steps=300, batch=64, key=key)
-    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, warm_up=100, key=key)
+    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, burn_in=100, key=key)
     ```
 
     Parameters
