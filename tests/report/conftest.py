@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,6 +185,49 @@ def example_figures() -> dict:
         "evaluation": report.evaluation_curves(steps, evaluations),
         "marginals": report.marginals(
             {"$x_1$": {"exact": (x, normal), "geometric": random.standard_normal(2000)}}
+        ),
+    }
+
+
+def every_figure() -> dict:
+    """Every verb of `plots` on numbers that look like an experiment's."""
+    rng, grid = np.random.default_rng(0), np.linspace(0, 1, 101)
+    x = rng.normal(size=(5, 400, 2)) * np.array([9, 7, 5, 3, 1.0])[:, None, None]
+    log_weight = 0.4 * rng.normal(size=(5, 400))
+    run = SimpleNamespace(
+        record={"t": grid, "ess": 1 - 0.3 * grid, "log_z": -0.1 * grid},
+        draws={"x": x, "log_weight": log_weight},
+        x=x[-1],
+        log_weight=log_weight[-1],
+    )
+    spins = {"x": np.sign(rng.normal(size=(5, 60, 8, 8))), "log_weight": log_weight[:, :60]}
+    steps = np.arange(1, 401)
+    history = SimpleNamespace(
+        metrics={"step": steps, "loss": np.exp(-steps / 90) * (1 + 0.3 * rng.random(400))},
+        evaluations=[{"step": s, "ess": s / 400, "log_z": 0.1} for s in (100, 200, 300)],
+    )
+    charges, noise = rng.integers(-3, 4, (300, 4)), rng.normal(size=(2000, 2))
+    plots, normal = report.plots, np.exp(-((6 * grid - 3) ** 2) / 2) / np.sqrt(2 * np.pi)
+    runs = {"geometric": run, "mixture": run}
+    return {
+        "curves": plots.curves(history),
+        "curves, evaluations": plots.curves({"geometric": history}, ("ess", "log_z"), exact=0.1),
+        "curves, arrays": plots.curves({"a": {"SMC": grid}}, xlabel="$N$", caption="Lines."),
+        "along_time": plots.along_time(runs, exact=-0.1),
+        "chains": plots.chains({"β = 2": charges, "β = 6": charges}),
+        "autocorrelation": plots.autocorrelation({"Q": noise}),
+        "against_exact": plots.against_exact({"plaquette": (0.7, 0.01, 0.69)}),
+        "weights": plots.weights(runs),
+        "histogram": plots.histogram({"exact": (6 * grid - 3, normal), "SMC": noise}),
+        "integers": plots.integers({"β = 2": charges}, {"β = 2": np.full(7, 1 / 7)}),
+        "bars": plots.bars({"plain": [0.1, 0.2]}, ["a", "b"], caption="Swap rates."),
+        "modes": plots.modes({"SMC": rng.multinomial(500, np.full(40, 1 / 40)) / 500}, 1 / 40),
+        "scatter": plots.scatter(runs, limits=5, density=lambda x: -x @ x / 2),
+        "particles": plots.particles(runs, density=lambda label, t, x: -x @ x / 2),
+        "trajectories": plots.trajectories({"ODE": x[:, :20]}, limits=20),
+        "images": plots.images({"real": rng.random((3, 4, 8, 8))}, caption="Digits."),
+        "configurations": plots.configurations(
+            {"trained": SimpleNamespace(record={"t": grid}, draws=spins)}
         ),
     }
 

@@ -6,6 +6,7 @@ it), `LiveReport` keeps that page up to date while the run goes on, and the draw
 turn arrays into figures fit for a paper. matplotlib is imported when something is drawn.
 """
 
+from . import plots as plots
 from .chains import against_exact as against_exact
 from .chains import autocorrelation_functions as autocorrelation_functions
 from .chains import chain_histories as chain_histories
