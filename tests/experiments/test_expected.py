@@ -87,13 +87,6 @@ def test_a_name_is_expected_once_a_preset():
         check_expected([smoke, smoke], ["smoke", "paper"])
 
 
-def test_estimates_are_plain_floats():
-    import numpy as np
-
-    ours = Estimate(np.float32(1.5), np.ones(()))
-    assert (type(ours.value), type(ours.error)) == (float, float)
-
-
 @pytest.mark.parametrize(
     ("override", "names"),
     [

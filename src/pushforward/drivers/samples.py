@@ -1,7 +1,6 @@
 """`Samples`: what a simulation returns, and honest numbers read from it."""
 
 import warnings
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +8,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._estimate import Estimate
 from .._typing import PRNGKey, X
 from ..estimators import weights
-
-
-class Measured(NamedTuple):
-    """A value and its standard error (None where no honest one exists)."""
-
-    value: Any
-    error: Any
-
-    def __str__(self) -> str:
-        if isinstance(self.value, float) and isinstance(self.error, float):
-            return f"{self.value:.6g} ± {self.error:.2g}"
-        return f"{self.value}" + ("" if self.error is None else f" ± {self.error}")
 
 
 class Samples:
@@ -65,7 +53,7 @@ class Samples:
         return self._each(lambda a: float(weights.ess(a)))
 
     @property
-    def log_z(self) -> Measured:
+    def log_z(self) -> Estimate:
         """Log of the normalising constant relative to the base, with its standard error.
 
         Independent walkers: √((1/ESS − 1)/n). With resampling walkers depend on each other, and the
@@ -73,9 +61,9 @@ class Samples:
         """
         self._need_weights("log_z")
         if not self._stacked:
-            return Measured(*self._log_z(self.log_weight))
+            return Estimate(*self._log_z(self.log_weight))
         pairs = [self._log_z(row) for row in self.log_weight]
-        return Measured(*np.array(pairs, dtype=float).T)
+        return Estimate(*np.array(pairs, dtype=float).T)
 
     @property
     def elbo(self):
@@ -83,7 +71,7 @@ class Samples:
         self._need_weights("elbo")
         return self._each(lambda a: float(weights.elbo(a)))
 
-    def mean(self, f=lambda x: x, *, force: bool = False) -> Measured:
+    def mean(self, f=lambda x: x, *, force: bool = False) -> Estimate:
         """Return the weighted mean of f(x) and its standard error.
 
         Raises
@@ -95,17 +83,20 @@ class Samples:
         if callable(f):
             values = jax.vmap(jax.vmap(f))(self.x) if self._stacked else jax.vmap(f)(self.x)
 
-        def one(values: PyTree, log_weight) -> Measured:
+        def one(values: PyTree, log_weight) -> Estimate:
             if not force:
                 weights.require_walkers(log_weight)
-            return Measured(*self._mean(values, log_weight))
+            value, error = self._mean(values, log_weight)
+            return Estimate(value, error)
 
         if not self._stacked:
             return one(values, self.log_weight)
         members = range(self.log_weight.shape[0])
         each = [one(_row(values, s), self.log_weight[s]) for s in members]
-        stack = [jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)]
-        return Measured(*stack)
+        value, error = [
+            jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)
+        ]
+        return Estimate(value, error)
 
     def resample(self, num: int | None = None, *, key: PRNGKey) -> X:
         """Return equally weighted samples: particles drawn in proportion to their weights."""

@@ -6,10 +6,11 @@ to lie: a collapsed weight, a frozen series or a chain that is too short raises 
 number that shows it.
 """
 
+from .._estimate import Estimate as Estimate
 from .adaptive_times import AdaptiveTimes as AdaptiveTimes
 from .adaptive_times import conditional_ess as conditional_ess
 from .adaptive_times import next_time as next_time
-from .autocorrelation import Estimate as Estimate
+from .autocorrelation import ChainMean as ChainMean
 from .autocorrelation import Events as Events
 from .autocorrelation import autocovariance as autocovariance
 from .autocorrelation import count_events as count_events
@@ -24,7 +25,6 @@ from .diagnostics import mcse as mcse
 from .diagnostics import rhat as rhat
 from .diagnostics import rhat_split as rhat_split
 from .diagnostics import weight_warnings as weight_warnings
-from .exchange import FreeEnergy as FreeEnergy
 from .exchange import SwapRates as SwapRates
 from .exchange import acceptance_prediction as acceptance_prediction
 from .exchange import bar as bar

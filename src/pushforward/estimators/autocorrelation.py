@@ -27,12 +27,13 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from .._errors import ChainTooShort, FrozenObservable, InputError, NonFinite
+from .._estimate import Estimate
 
 REFUSED = 10  # autocorrelation times a chain must last at least
 ENOUGH = 50  # and should last
 
 
-class Estimate(NamedTuple):
+class ChainMean(NamedTuple):
     """A mean with its error bar and what it rests on.
 
     Attributes
@@ -59,8 +60,13 @@ class Estimate(NamedTuple):
         """Number of independent draws with the same error, n / (2 τ)."""
         return self.n / (2 * self.tau_int)
 
+    @property
+    def estimate(self) -> Estimate:
+        """The mean and its error alone."""
+        return Estimate(self.mean, self.error)
+
     def __str__(self) -> str:
-        return f"{bracket(self.mean, self.error)}, tau {bracket(self.tau_int, self.tau_int_error)}"
+        return f"{self.estimate}, tau {Estimate(self.tau_int, self.tau_int_error)}"
 
 
 class Events(NamedTuple):
@@ -78,7 +84,7 @@ class Events(NamedTuple):
         )
 
 
-def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> Estimate:
+def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> ChainMean:
     """Return the mean of a series with its error and autocorrelation time.
 
     Parameters
@@ -131,7 +137,7 @@ def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> Estima
     return estimate
 
 
-def derived(f: Callable[..., Any], *series: Any, S: float = 2.0, name: str = "f") -> Estimate:
+def derived(f: Callable[..., Any], *series: Any, S: float = 2.0, name: str = "f") -> ChainMean:
     r"""Return f(means) with the error of the whole, correlations between the series included.
 
     The deviations are projected on the gradient, d_i = Σ_α ∂f/∂a_α (a_{α,i} − ā_α), by automatic
@@ -183,18 +189,6 @@ def count_events(charge: Any) -> Events:
     return Events(int(moved.sum()), chains.size, int((~moved.any(1)).sum()), len(chains))
 
 
-def bracket(value: float, error: float) -> str:
-    """Write 0.69774(12): the error in units of the last digit shown."""
-    if not (np.isfinite(value) and np.isfinite(error)) or error <= 0:
-        return f"{value:.6g} ± {error:.2g}"
-    digits = 1 - int(np.floor(np.log10(error)))
-    if round(error * 10.0**digits) >= 100:  # .996 has become 1.0
-        digits -= 1
-    if digits > 0:
-        return f"{value:.{digits}f}({round(error * 10**digits)})"
-    return f"{value:.0f}({error:.0f})"
-
-
 def check_series(series: Any, name: str) -> np.ndarray:
     """Return a series as float64 (chains, draws), or raise: complex, ragged, non-finite, empty."""
     array = np.asarray(series)
@@ -216,7 +210,7 @@ def check_series(series: Any, name: str) -> np.ndarray:
     return chains
 
 
-def _estimate(chains: np.ndarray, S: float) -> Estimate:
+def _estimate(chains: np.ndarray, S: float) -> ChainMean:
     n, draws = chains.size, chains.shape[1]
     gamma = autocovariance(chains)
     tau = 0.5 + np.cumsum(np.r_[0.0, gamma[1:] / gamma[0]])
@@ -231,10 +225,10 @@ def _estimate(chains: np.ndarray, S: float) -> Estimate:
     value = float(tau[window])
     error = np.sqrt(2 * value * gamma[0] / n * (1 + (2 * window + 1) / n))
     tau_error = value * np.sqrt(4 * (window + 0.5 - value) / n)
-    return Estimate(float(chains.mean()), float(error), value, float(tau_error), window, n)
+    return ChainMean(float(chains.mean()), float(error), value, float(tau_error), window, n)
 
 
-def _check_length(estimate: Estimate, draws: int, name: str) -> None:
+def _check_length(estimate: ChainMean, draws: int, name: str) -> None:
     # The bias of Γ makes a short chain look less correlated than it is: corrected as in (49).
     tau = estimate.tau_int * (1 + (2 * estimate.window + 1) / estimate.n)
     length = (

@@ -16,20 +16,14 @@ from scipy.optimize import root_scalar
 from scipy.special import erfc, erfcinv, expit
 
 from .._errors import InputError, NumericalError
+from .._estimate import Estimate
 from .weights import log_z, log_z_error
 
 LARGEST_SHARE = 0.01  # of swaps whose work is no number
 FEWEST_SWAPS = 1e-4
 
 
-class FreeEnergy(NamedTuple):
-    """ΔF = −log Z_b/Z_a and its standard error for independent works."""
-
-    value: float
-    error: float
-
-
-def jarzynski(work) -> FreeEnergy:
+def jarzynski(work) -> Estimate:
     r"""Return ΔF = −log mean e^{−W} from independent forward works.
 
     Unbiased in e^{−ΔF}; the error is that of the delta method, honest while W spreads by 1 or 2.
@@ -45,10 +39,10 @@ def jarzynski(work) -> FreeEnergy:
     Jarzynski 1997.
     """
     log_weights = jnp.asarray(-_works(work, "work"))
-    return FreeEnergy(-float(log_z(log_weights)), float(log_z_error(log_weights)))
+    return Estimate(-float(log_z(log_weights)), float(log_z_error(log_weights)))
 
 
-def bar(forward, backward) -> FreeEnergy:
+def bar(forward, backward) -> Estimate:
     r"""Return ΔF from independent works of both directions (Bennett's acceptance ratio).
 
     Solves Σ_f 1/(1 + e^{M + W_f − ΔF}) = Σ_b 1/(1 + e^{−M + W_b + ΔF}), M = log(n_f/n_b): the
@@ -83,7 +77,7 @@ def bar(forward, backward) -> FreeEnergy:
         high += high - low
     value = float(root_scalar(excess, bracket=(low, high), xtol=1e-13).root)
     parts = [np.mean(f**2) / np.mean(f) ** 2 / f.size - 1 / f.size for f in counts(value)]
-    return FreeEnergy(value, math.sqrt(sum(parts)))
+    return Estimate(value, math.sqrt(sum(parts)))
 
 
 class SwapRates(NamedTuple):

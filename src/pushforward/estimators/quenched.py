@@ -19,8 +19,9 @@ import jax
 import numpy as np
 
 from .._errors import ChainTooShort, InputError, NonFinite
+from .._estimate import Estimate
 from .._typing import PRNGKey
-from .autocorrelation import bracket, gamma_method
+from .autocorrelation import gamma_method
 
 FEWEST_SAMPLES, ENOUGH_SAMPLES, FEWEST_BLOCKS = 4, 8, 8
 
@@ -51,9 +52,14 @@ class QuenchedEstimate(NamedTuple):
     per_sample_error: np.ndarray
     largest_share: float
 
+    @property
+    def estimate(self) -> Estimate:
+        """The average and its total error alone."""
+        return Estimate(self.mean, self.error)
+
     def __str__(self) -> str:
         parts = f"thermal {self.thermal:.2g}, disorder {self.disorder:.2g}"
-        return f"{bracket(self.mean, self.error)} ({parts})"
+        return f"{self.estimate} ({parts})"
 
 
 def quenched(

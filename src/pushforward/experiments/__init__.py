@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from .._estimate import Estimate as Estimate
     from ._config import Config as Config
     from ._config import Fit as Fit
     from ._config import Group as Group
-    from ._expected import Estimate as Estimate
     from ._expected import Exact as Exact
     from ._expected import Expected as Expected
     from ._expected import Goal as Goal

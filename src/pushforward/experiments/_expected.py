@@ -10,19 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pushforward._errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number found by an experiment, with its standard error if it has one."""
-
-    value: float
-    error: float | None = None
-    unit: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))
-        object.__setattr__(self, "error", None if self.error is None else float(self.error))
+from pushforward._estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -183,7 +171,5 @@ def _verdict(ours: Estimate | None, expected: Expected | None) -> str:
 
 
 def _deviation(ours: Estimate, expected: Expected) -> str:
-    difference = ours.value - expected.value
-    if ours.error is not None and ours.error > 0:
-        return f"{difference / ours.error:+.1f} sigma"
-    return f"{difference:+.2g}"
+    z = ours.z(expected.value)
+    return f"{ours.value - expected.value:+.2g}" if z is None else f"{z:+.1f} sigma"

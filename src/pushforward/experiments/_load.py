@@ -18,9 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from pushforward._errors import ConfigError, InputError, NotARun, PushforwardError
+from pushforward._estimate import Estimate
 from pushforward.experiments import REGISTRY
 from pushforward.experiments._config import Config
-from pushforward.experiments._expected import Estimate, Expected, check_expected
+from pushforward.experiments._expected import Expected, check_expected
 from pushforward.experiments._files import read_file
 from pushforward.experiments._resolve import Resolved, resolve
 
@@ -178,7 +179,14 @@ def estimates(results: Any, name: str) -> dict[str, Estimate]:
             f"run() of {name} returned {type(results).__name__}; "
             'expected {"name": Estimate(value, error), ...}'
         )
-    return {str(k): v if isinstance(v, Estimate) else Estimate(v) for k, v in results.items()}
+    found = {str(k): v if isinstance(v, Estimate) else Estimate(v) for k, v in results.items()}
+    for key, estimate in found.items():
+        if not isinstance(estimate.value, float):
+            raise InputError(
+                f"run() of {name} returned {type(estimate.value).__name__} for {key!r}, expected "
+                "one number or Estimate(value, error)"
+            )
+    return found
 
 
 def _from_file(path: Path) -> Experiment:

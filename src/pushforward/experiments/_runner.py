@@ -17,9 +17,10 @@ from typing import Any
 
 from pushforward import __version__
 from pushforward._errors import ConfigError
+from pushforward._estimate import Estimate
 from pushforward.experiments._config import Config, Group, dump, flat
 from pushforward.experiments._environment import command_line, differences, environment
-from pushforward.experiments._expected import Estimate, judge
+from pushforward.experiments._expected import judge
 from pushforward.experiments._files import FORMAT
 from pushforward.experiments._load import Experiment, config_of, estimates, of_run
 from pushforward.experiments._options import Options, prepare_jax, root_key
