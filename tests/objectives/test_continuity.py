@@ -10,7 +10,12 @@ from pushforward._errors import InputError
 from pushforward._tree import scalar, trainable
 from pushforward.dynamics import Langevin, transport_rate
 from pushforward.networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy, ScoreSkip
-from pushforward.objectives import Continuity, ContinuityVariance, Exact, Hutchinson
+from pushforward.objectives import (
+    Continuity,
+    ContinuityVariance,
+    ExactDivergence,
+    HutchinsonDivergence,
+)
 from pushforward.paths import Annealing, Identity, LocalVariance, ParameterPath
 from pushforward.sources import WeightedPoint
 from pushforward.spaces import Euclidean
@@ -109,7 +114,7 @@ def network(skip):
     )
 
 
-@pytest.mark.parametrize("divergence", [Exact(), Hutchinson()])
+@pytest.mark.parametrize("divergence", [ExactDivergence(), HutchinsonDivergence()])
 @pytest.mark.parametrize("skip", [False, True])
 def test_gradient_is_the_derivative(divergence, skip):
     """Against central differences along five random directions, the probes held fixed."""
@@ -174,7 +179,7 @@ def test_two_probes_are_unbiased_and_one_squared_is_not():
         DriftAndFreeEnergy(drift, Linear(0.05 - rate)),
         WeightedPoint(t, x, jnp.zeros(())),
     )
-    probed = Continuity(Process(PLANE), clip=1e9, divergence=Hutchinson())
+    probed = Continuity(Process(PLANE), clip=1e9, divergence=HutchinsonDivergence())
 
     @jax.jit
     def both(keys):

@@ -21,8 +21,8 @@ from pushforward.objectives import (
     Diagonal,
     EqualWeights,
     Half,
-    Nothing,
-    Target,
+    StopNothing,
+    StopTarget,
     UniformFraction,
     WithDiagonal,
 )
@@ -183,7 +183,7 @@ def test_psd_m_is_the_target_of_two_half_steps():
         return jnp.mean((model.net(S, T, XS) - target) ** 2)
 
     assert_same(of(PSD(PATH, Half())), gradient_of(literal))
-    assert cosine(of(PSD(PATH, Half(), Nothing())), gradient_of(literal)) < 0.9999
+    assert cosine(of(PSD(PATH, Half(), StopNothing())), gradient_of(literal)) < 0.9999
 
 
 def test_psd_composes_at_any_fraction():
@@ -222,8 +222,8 @@ def test_lsd_is_lsd_with_a_frozen_copy():
     assert_same(of(LSD(PATH)), gradient_of(literal))
     for twin in (inner_not_stopped, only_the_velocity):
         assert cosine(of(LSD(PATH)), gradient_of(twin)) < 0.9999
-    assert cosine(of(LSD(PATH)), of(LSD(PATH, Nothing()))) < 0.9999
-    assert abs(of(LSD(PATH))[0] - of(LSD(PATH, Nothing()))[0]) < 1e-14
+    assert cosine(of(LSD(PATH)), of(LSD(PATH, StopNothing()))) < 0.9999
+    assert abs(of(LSD(PATH))[0] - of(LSD(PATH, StopNothing()))[0]) < 1e-14
 
 
 def test_lmd_takes_the_drift_where_the_map_arrives():
@@ -239,8 +239,8 @@ def test_lmd_takes_the_drift_where_the_map_arrives():
         return jnp.mean((tangent(model)[1] - drift(T, XS)) ** 2)
 
     assert_same(of(LMD(PATH, drift)), gradient_of(literal))
-    assert_same(of(LMD(PATH, drift, Target())), gradient_of(stopped))
-    assert cosine(of(LMD(PATH, drift)), of(LMD(PATH, drift, Target()))) < 0.9999
+    assert_same(of(LMD(PATH, drift, StopTarget())), gradient_of(stopped))
+    assert cosine(of(LMD(PATH, drift)), of(LMD(PATH, drift, StopTarget()))) < 0.9999
     assert abs(of(LMD(PATH, drift))[0] - gradient_of(at_the_start)[0]) > 1e-3
 
 

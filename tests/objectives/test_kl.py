@@ -10,7 +10,7 @@ import pytest
 from pushforward.drivers import fit
 from pushforward.flows import AbstractBijection, Pushforward
 from pushforward.objectives import ForwardKL, ReverseKL
-from pushforward.sources import Arrays, Nothing
+from pushforward.sources import Arrays, NoData
 from pushforward.targets import Energy, Normal
 
 
@@ -90,7 +90,7 @@ def test_both_train_to_the_target():
     target = Normal(2, SHIFT, np.exp(LOG_SCALE))
     optimiser = optax.adam(optax.cosine_decay_schedule(0.1, 150))
     options = {"steps": 150, "batch": 64, "optimiser": optimiser, "key": jax.random.key(1)}
-    taught, _ = fit(model, ReverseKL(Q, target), Nothing(), **options)
+    taught, _ = fit(model, ReverseKL(Q, target), NoData(), **options)
     # No variance at the optimum: the reverse fit is exact, not as good as its last batch.
     np.testing.assert_allclose(taught.shift, SHIFT, atol=1e-3)
     np.testing.assert_allclose(taught.log_scale, LOG_SCALE, atol=1e-3)

@@ -13,7 +13,7 @@ from pushforward.dynamics import Langevin, Transport, compose
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
 from pushforward.networks import DriftMLP, Zero
-from pushforward.objectives import Exact, Hutchinson
+from pushforward.objectives import ExactDivergence, HutchinsonDivergence
 from pushforward.paths import Annealing, ExponentialWarp, LocalVariance, uniform_times
 from pushforward.recipes import LocalStep, length_scales, nets, smc, tune_epsilon
 from pushforward.spaces import Euclidean
@@ -108,7 +108,7 @@ def test_a_noise_curve_is_the_runs_it_stands_for():
 
 def test_many_dimensions_are_sampled_without_a_jacobian():
     few = small()
-    assert isinstance(few.objective.divergence, Exact)
+    assert isinstance(few.objective.divergence, ExactDivergence)
     space = (65,)
     target = Energy(lambda x: 0.5 * jnp.sum(x**2), Euclidean(space))
     base = Normal(space, 0.0, 2.0)
@@ -116,7 +116,7 @@ def test_many_dimensions_are_sampled_without_a_jacobian():
         target, base, path=Annealing(base, target), variance=LocalVariance(WARP, 2.0, 1.0),
         drift=DriftMLP(65, width=4, depth=1, scale=1.0, key=KEY),
     )  # fmt: skip
-    assert isinstance(many.objective.divergence, Hutchinson)
+    assert isinstance(many.objective.divergence, HutchinsonDivergence)
     assert isinstance(many.kernel(many.model), Langevin)
 
 

@@ -12,7 +12,7 @@ from pushforward.dynamics import Transport, march
 from pushforward.mcmc import HMC
 from pushforward.objectives import AbstractObjective
 from pushforward.paths import Annealing
-from pushforward.sources import Chain
+from pushforward.sources import RunningChains
 from pushforward.targets import Energy, Normal
 
 TARGET = Normal(2, 1.0, 0.5)
@@ -37,7 +37,7 @@ def draw(source, state, model, size, key):
 
 
 def test_walkers_march_with_the_present_model():
-    source = Chain(process, START, steps=4)
+    source = RunningChains(process, START, steps=4)
     state = source.init(MODEL, key=KEY)
     batch, after, info = draw(source, state, MODEL, 6, KEY)
     times = jnp.ones(5)
@@ -60,7 +60,7 @@ def test_walkers_march_with_the_present_model():
 
 
 def test_batches_take_walkers_in_turn():
-    source = Chain(process, START)
+    source = RunningChains(process, START)
     state, seen = source.init(MODEL, key=KEY), []
     for k in range(3):
         batch, state, _ = draw(source, state, MODEL, 4, jax.random.fold_in(KEY, k))
@@ -73,7 +73,7 @@ def test_batches_take_walkers_in_turn():
 
 
 def test_the_walkers_find_the_target():
-    source = Chain(process, jnp.full((2000, 2), 3.0), steps=30)
+    source = RunningChains(process, jnp.full((2000, 2), 3.0), steps=30)
     batch, _, _ = draw(source, source.init(MODEL, key=KEY), MODEL, 2000, KEY)
     z = (np.asarray(batch) - 1.0) / 0.5
     assert np.abs(z.mean(0)).max() < 4 / 2000**0.5
@@ -92,14 +92,14 @@ def test_a_lost_walker_stops_the_training():
 
     far = START.at[3, 0].set(jnp.nan)
     with pytest.raises(NonFinite, match="the source failed"):
-        fit(MODEL, Pull(), Chain(lost, far), steps=3, batch=6, key=KEY)
+        fit(MODEL, Pull(), RunningChains(lost, far), steps=3, batch=6, key=KEY)
 
 
 def test_what_is_refused():
     with pytest.raises(InputError, match="one common leading axis"):
-        Chain(process, (START, START[:3]))
+        RunningChains(process, (START, START[:3]))
     with pytest.raises(InputError, match="steps must be at least 1"):
-        Chain(process, START, 0)
+        RunningChains(process, START, 0)
     path = Annealing(Normal(2), TARGET)
     with pytest.raises(InputError, match="Rollout"):
-        Chain(lambda _: Transport(path), START).init(MODEL, key=KEY)
+        RunningChains(lambda _: Transport(path), START).init(MODEL, key=KEY)

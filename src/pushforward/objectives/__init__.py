@@ -5,8 +5,8 @@ from .bridge_kl import BridgeInfo as BridgeInfo
 from .bridge_kl import BridgeKL as BridgeKL
 from .continuity import Continuity as Continuity
 from .continuity import ContinuityVariance as ContinuityVariance
-from .continuity import Exact as Exact
-from .continuity import Hutchinson as Hutchinson
+from .continuity import ExactDivergence as ExactDivergence
+from .continuity import HutchinsonDivergence as HutchinsonDivergence
 from .flow_map import FMM as FMM
 from .flow_map import LMD as LMD
 from .flow_map import LSD as LSD
@@ -19,8 +19,8 @@ from .flow_map import CountWeights as CountWeights
 from .flow_map import Diagonal as Diagonal
 from .flow_map import EqualWeights as EqualWeights
 from .flow_map import Half as Half
-from .flow_map import Nothing as Nothing
-from .flow_map import Target as Target
+from .flow_map import StopNothing as StopNothing
+from .flow_map import StopTarget as StopTarget
 from .flow_map import UniformFraction as UniformFraction
 from .flow_map import WithDiagonal as WithDiagonal
 from .kl import ForwardKL as ForwardKL

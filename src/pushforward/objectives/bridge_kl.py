@@ -27,7 +27,7 @@ class BridgeKL(AbstractObjective):
     r"""The mean over pairs of W_f(x_r) + W_b(x_{r+1}), or of W_f(x_r) alone.
 
     The model is the bridge stacked over the pairs; a sample is the whole ladder, drawn from running
-    replicas (`sources.Chain`) or from `Arrays` of them. All pairs train at once.
+    replicas (`sources.RunningChains`) or from `Arrays` of them. All pairs train at once.
 
     Parameters
     ----------

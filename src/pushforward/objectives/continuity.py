@@ -29,7 +29,7 @@ class AbstractDivergence(eqx.Module):
         """Return the keys of the two factors of |r + ∂F|²; None is the exact divergence."""
 
 
-class Exact(AbstractDivergence):
+class ExactDivergence(AbstractDivergence):
     """Exact divergence, d JVPs: for d <= 64."""
 
     def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
@@ -37,7 +37,7 @@ class Exact(AbstractDivergence):
         return None, None
 
 
-class Hutchinson(AbstractDivergence):
+class HutchinsonDivergence(AbstractDivergence):
     """Two independent probes and their product: unbiased, where one probe squared is not."""
 
     def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
@@ -64,13 +64,13 @@ class Continuity(AbstractObjective):
         Largest residual² that counts; a cut in the LOSS only, against rare far walkers. Good
         values 1e3 to 1e4.
     divergence
-        `Exact()`, or `Hutchinson()` for d > 64.
+        `ExactDivergence()`, or `HutchinsonDivergence()` for d > 64.
     """
 
     references: ClassVar[tuple[str, ...]] = ("nets",)
     process: Callable[[PyTree], AbstractProcess]
     clip: Scalar = eqx.field(default=1e4, converter=scalar)
-    divergence: AbstractDivergence = Exact()
+    divergence: AbstractDivergence = ExactDivergence()
 
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
         """Return the clipped squared residual and its info."""

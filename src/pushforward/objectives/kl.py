@@ -46,7 +46,7 @@ class ForwardKL(AbstractObjective):
 class ReverseKL(AbstractObjective):
     r"""The loss U(x) + log q(x) at a sample x ~ q of the model, drawn here.
 
-    The source has nothing to give: `Nothing()`.
+    The source has nothing to give: `NoData()`.
 
     Parameters
     ----------

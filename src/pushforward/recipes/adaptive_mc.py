@@ -2,7 +2,7 @@ r"""Adaptive Monte Carlo: chains feed a map, the map feeds the chains.
 
 1. Put walkers into every mode you know, in any proportion.
 2. Let them move: a local HMC trajectory, then one independence Metropolis jump to x = f(z)
-   (`Chain`, with the present f inside the kernel).
+   (`RunningChains`, with the present f inside the kernel).
 3. Follow the gradient of −mean log q_f at the walkers (`ForwardKL`), so that f learns the modes.
 4. Freeze f, and measure with `simulate`: the kernel leaves the target invariant whatever f is.
 
@@ -22,7 +22,7 @@ from ..flows import AbstractBijection, Pushforward, spline_couplings
 from ..mcmc import HMC, IndependenceMetropolis
 from ..objectives import ForwardKL
 from ..paths import Annealing
-from ..sources import Chain
+from ..sources import RunningChains
 from ..targets import AbstractDistribution, AbstractEnergy, Normal
 from .base import Recipe
 from .tuning import euclidean_shape
@@ -72,7 +72,7 @@ def adaptive_mc(
     steps = jnp.asarray(num_steps, jnp.int32)
     kernel = eqx.Partial(adaptive_kernel, target, base, scalar(step_size), steps)
     objective = ForwardKL(eqx.Partial(Pushforward, base))
-    return Recipe(bijection, kernel, objective, Chain(kernel, walkers), None, walkers)
+    return Recipe(bijection, kernel, objective, RunningChains(kernel, walkers), None, walkers)
 
 
 def adaptive_kernel(

@@ -24,7 +24,7 @@ from .._typing import PRNGKey, Scalar, Time
 from ..dynamics import Compose, Euler, Langevin, RungeKutta, Transport, compose
 from ..mcmc import HMC
 from ..networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy, RandomFourier, ScoreCut, ScoreSkip
-from ..objectives import Continuity, Exact, Hutchinson
+from ..objectives import Continuity, ExactDivergence, HutchinsonDivergence
 from ..paths import (
     AbstractAnnealing,
     Annealing,
@@ -103,9 +103,9 @@ def nets(
     walk = eqx.Partial(langevin_kernel, path, Scaled(variance, noise), ScoreCut(variance))
     if math.prod(shape) <= LARGEST_JACOBIAN:
         kernel = eqx.Partial(transport_kernel, path, LocalStep(variance), Euler())
-        divergence = Exact()
+        divergence = ExactDivergence()
     else:
-        kernel, divergence = walk, Hutchinson()
+        kernel, divergence = walk, HutchinsonDivergence()
     objective = Continuity(walk, clip=1e3, divergence=divergence)
     source = Rollout(walk, walkers=walkers, num_times=100, refresh=refresh)
     return Recipe(model, kernel, objective, source, uniform_times(steps), path.base)

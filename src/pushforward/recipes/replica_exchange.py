@@ -11,7 +11,7 @@ r"""Replica exchange, plain and with flows (T-REX).
 
 2. Plain: `simulate(ReplicaExchange(kernel), 64, steps=1000, ...)`. A sample is the whole ladder.
 3. T-REX: a flow for every pair of neighbours, trained on the work of its crossings at the running
-   replicas (`BridgeKL`, `Chain`), then frozen; swaps stay exact however bad it is.
+   replicas (`BridgeKL`, `RunningChains`), then frozen; swaps stay exact however bad it is.
 
 Untrained, a flow is the identity and step 3 is step 2, bit for bit.
 """
@@ -24,7 +24,7 @@ from ..dynamics import AbstractKernel
 from ..flows import AbstractBijection
 from ..mcmc import AbstractBridge, FlowBridge, ReplicaExchange
 from ..objectives import BridgeKL
-from ..sources import Chain
+from ..sources import RunningChains
 from .base import Recipe
 
 
@@ -70,7 +70,8 @@ def trex(
     model = eqx.filter_vmap(lambda _: FlowBridge(flow))(pairs)
     exchange = eqx.Partial(exchange_kernel, kernel, updates_per_swap)
     objective = BridgeKL(plain.path, symmetric)
-    return Recipe(model, exchange, objective, Chain(exchange, walkers, decorrelate), None, walkers)
+    source = RunningChains(exchange, walkers, decorrelate)
+    return Recipe(model, exchange, objective, source, None, walkers)
 
 
 def exchange_kernel(

@@ -4,10 +4,10 @@ from .base import AbstractFeed as AbstractFeed
 from .base import AbstractSource as AbstractSource
 from .base import ArrayFeed as ArrayFeed
 from .base import Arrays as Arrays
+from .base import NoData as NoData
 from .base import NoInfo as NoInfo
-from .base import Nothing as Nothing
 from .base import Pair as Pair
-from .chain import Chain as Chain
+from .chain import RunningChains as RunningChains
 from .map_pairs import Bundle as Bundle
 from .map_pairs import Bundles as Bundles
 from .map_pairs import MapPair as MapPair

@@ -51,7 +51,7 @@ class AbstractSource(eqx.Module):
         """
 
 
-class Nothing(AbstractSource):
+class NoData(AbstractSource):
     """Draws nothing: for objectives that make their own samples, such as `ReverseKL`."""
 
     def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:

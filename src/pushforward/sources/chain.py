@@ -34,7 +34,7 @@ class ChainInfo(eqx.Module):
     failed: Flag
 
 
-class Chain(AbstractSource):
+class RunningChains(AbstractSource):
     r"""Draws x from walkers that `process(model)` carries along.
 
     Batches take the walkers in turn: with as many walkers as the batch has samples, each is in it

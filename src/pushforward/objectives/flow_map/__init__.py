@@ -2,8 +2,8 @@
 
 from .base import AbstractMapObjective as AbstractMapObjective
 from .base import AbstractStop as AbstractStop
-from .base import Nothing as Nothing
-from .base import Target as Target
+from .base import StopNothing as StopNothing
+from .base import StopTarget as StopTarget
 from .diagonal import AbstractCombination as AbstractCombination
 from .diagonal import CountWeights as CountWeights
 from .diagonal import Diagonal as Diagonal

@@ -27,7 +27,7 @@ class AbstractStop(eqx.Module):
         """Return the target, constant under differentiation or not."""
 
 
-class Nothing(AbstractStop):
+class StopNothing(AbstractStop):
     """Gradients run through everything."""
 
     def target(self, value: Any) -> Any:
@@ -35,7 +35,7 @@ class Nothing(AbstractStop):
         return value
 
 
-class Target(AbstractStop):
+class StopTarget(AbstractStop):
     """The whole target is a number: as a copy of the parameters that is not trained gives it."""
 
     def target(self, value: Any) -> Any:

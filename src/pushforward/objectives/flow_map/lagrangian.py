@@ -11,7 +11,7 @@ from ..._typing import PRNGKey
 from ...dynamics.map_defects import end_tangent
 from ...networks.flow_map import told
 from ...paths.interpolants import AbstractInterpolant
-from .base import AbstractMapObjective, AbstractStop, Nothing, Target
+from .base import AbstractMapObjective, AbstractStop, StopNothing, StopTarget
 
 
 class LSD(AbstractMapObjective):
@@ -25,7 +25,8 @@ class LSD(AbstractMapObjective):
     path
         The interpolant.
     stop
-        `Target()` (default: the drift and the point where it is taken are numbers) or `Nothing()`.
+        `StopTarget()` (default: the drift and the point where it is taken are numbers) or
+        `StopNothing()`.
 
     References
     ----------
@@ -35,7 +36,7 @@ class LSD(AbstractMapObjective):
     references: ClassVar[tuple[str, ...]] = ("flowmaps2025",)
     needs_diagonal: ClassVar[bool] = True
     path: AbstractInterpolant
-    stop: AbstractStop = Target()
+    stop: AbstractStop = StopTarget()
 
     def residual(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple:
         """Return ∂_t X − v_{t,t}(X)."""
@@ -57,7 +58,7 @@ class LMD(AbstractMapObjective):
     drift
         b(t, x): an analytic drift or a frozen network.
     stop
-        `Nothing()` (default: gradients run through b's input) or `Target()`.
+        `StopNothing()` (default: gradients run through b's input) or `StopTarget()`.
 
     References
     ----------
@@ -68,7 +69,7 @@ class LMD(AbstractMapObjective):
     needs_diagonal: ClassVar[bool] = False
     path: AbstractInterpolant
     drift: Callable
-    stop: AbstractStop = Nothing()
+    stop: AbstractStop = StopNothing()
 
     def residual(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple:
         """Return ∂_t X − b_t(X)."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ..._typing import PRNGKey, Scalar, Time
 from ...networks.flow_map import told
 from ...paths.interpolants import AbstractInterpolant
-from .base import AbstractMapObjective, AbstractStop, Target
+from .base import AbstractMapObjective, AbstractStop, StopTarget
 
 
 class AbstractFraction(eqx.Module):
@@ -55,7 +55,7 @@ class PSD(AbstractMapObjective):
     fraction
         `UniformFraction()` (default) or `Half()`.
     stop
-        `Target()` (default) or `Nothing()`.
+        `StopTarget()` (default) or `StopNothing()`.
     endpoint
         True multiplies by (t − s)²: the distance of the end points.
 
@@ -68,7 +68,7 @@ class PSD(AbstractMapObjective):
     needs_diagonal: ClassVar[bool] = True
     path: AbstractInterpolant
     fraction: AbstractFraction = UniformFraction()
-    stop: AbstractStop = Target()
+    stop: AbstractStop = StopTarget()
     endpoint: bool = eqx.field(static=True, default=False)
 
     def residual(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple:
