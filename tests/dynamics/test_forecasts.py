@@ -33,7 +33,6 @@ from pushforward.paths import (
     LinearPoint,
     MatchedEpsilon,
     QuadraticPoint,
-    ScaledEpsilon,
     power_times,
     uniform_times,
 )
@@ -41,7 +40,7 @@ from pushforward.targets import GaussianConditional, JumpConditional
 
 EULER, HEUN = EulerMaruyama(), StochasticHeun()
 SIGMA, FOLLMER = MatchedEpsilon(), FollmerEpsilon()
-TWICE, HALF = ScaledEpsilon(4.0, SIGMA), ScaledEpsilon(0.25, SIGMA)  # factors of the amplitude g
+TWICE, HALF = MatchedEpsilon(4.0), MatchedEpsilon(0.25)  # factors of the amplitude g
 X0, MEAN, VARIANCE = 1.5, 0.9, 0.5
 GAUSSIAN = GaussianConditional(0.0, [MEAN], VARIANCE)
 
@@ -326,8 +325,8 @@ class Told(eqx.Module):
 
 def test_context_is_handed_through_and_noise_compiles_once():
     drift = Told([])
-    kernel = PointForecast(drift, LinearPoint(), ScaledEpsilon(1.0, SIGMA))
-    scan = eqx.tree_at(lambda k: k.epsilon.factor, kernel, jnp.array([1.0, 2.0, 4.0]))
+    kernel = PointForecast(drift, LinearPoint(), MatchedEpsilon(1.0))
+    scan = eqx.tree_at(lambda k: k.epsilon.scale, kernel, jnp.array([1.0, 2.0, 4.0]))
     push = jnp.array([[10.0], [20.0]])
 
     def run(kernel, axes, **options):
@@ -337,10 +336,10 @@ def test_context_is_handed_through_and_noise_compiles_once():
             kernel, start, times=uniform_times(4), context=context, key=jax.random.key(8), **options
         ).x
 
-    together = run(scan, (3,), stacked=lambda k: k.epsilon.factor)
+    together = run(scan, (3,), stacked=lambda k: k.epsilon.scale)
     traces = len(drift.traces)
-    again = eqx.tree_at(lambda k: k.epsilon.factor, kernel, jnp.array([0.9, 3.0, 5.0]))
-    run(again, (3,), stacked=lambda k: k.epsilon.factor)
+    again = eqx.tree_at(lambda k: k.epsilon.scale, kernel, jnp.array([0.9, 3.0, 5.0]))
+    run(again, (3,), stacked=lambda k: k.epsilon.scale)
     assert len(drift.traces) == traces
     assert together.shape == (3, 2, 1)
     mean = np.asarray(run(kernel, ()))[:, 0]

@@ -183,8 +183,8 @@ def test_limits_of_the_noise_over_alpha():
 def test_translations_of_the_noise():
     """SiT's code writes √(2w) dW, its paper √w dW."""
     t = scalar(0.3)
-    code = EpsilonFunction.from_sit(lambda t: 1 - t)
-    paper = EpsilonFunction.from_squared_amplitude(lambda t: 2 * (1 - t))
+    code = EpsilonFunction(lambda t: 1 - t)
+    paper = EpsilonFunction(lambda t: 2 * (1 - t), 0.5)
     level = NoiseLevel()
     assert code.value(Linear(), t) == paper.value(Linear(), t) == level.value(Linear(), t)
     assert abs(code.over_alpha(Linear(), t) - 1) < 1e-15

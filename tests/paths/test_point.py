@@ -19,7 +19,6 @@ from pushforward.paths import (
     MatchedEpsilon,
     PointMass,
     QuadraticPoint,
-    ScaledEpsilon,
 )
 from pushforward.targets import GaussianConditional, JumpConditional, MixtureConditional
 
@@ -298,7 +297,7 @@ def test_epsilons():
     path, t = LinearPoint(2.0), jnp.asarray(0.5)
     assert MatchedEpsilon().value(path, t) == 0.5
     assert FollmerEpsilon().value(path, t) == 1.5
-    assert ScaledEpsilon(0.25, FollmerEpsilon()).value(path, t) == 0.375
+    assert FollmerEpsilon(0.25).value(path, t) == 0.375
 
 
 def test_bad_paths():
@@ -306,5 +305,5 @@ def test_bad_paths():
         LinearPoint(-1.0)
     with pytest.raises(InputError, match="expected 1, 0, positive and 0, 1, 0"):
         PointMass(lambda t: 1 - t, lambda t: t, lambda t: 1 + t)
-    with pytest.raises(InputError, match="expected at least 0"):
-        ScaledEpsilon(-1.0, MatchedEpsilon())
+    with pytest.raises(InputError, match="number >= 0"):
+        MatchedEpsilon(-1.0)

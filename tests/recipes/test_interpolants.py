@@ -15,6 +15,7 @@ from pushforward.formats import read_digits, split_digits
 from pushforward.networks import Size
 from pushforward.paths import (
     ConstantEpsilon,
+    Epsilon,
     ExactVelocity,
     Linear,
     NoiseLevel,
@@ -111,7 +112,7 @@ class Twice(pf.dynamics.AbstractTransition):
     """An SDE whose noise is √(2ε) while its drift has ε/2."""
 
     predictor: Predictor
-    epsilon: NoiseLevel
+    epsilon: Epsilon
 
     def init(self, x, t, *, context=None, energy=None, key):
         return pf.dynamics.State(x, pf.dynamics.no_weight(x), context)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from .._errors import InputError
 from .._tree import concrete
 from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, V, X
-from ..paths import AbstractPointEpsilon, AbstractPointMass, FollmerEpsilon
+from ..paths import AbstractPointMass, Epsilon, FollmerEpsilon
 from .base import AbstractTransition, State, no_weight
 from .sde import AbstractSDEStep, EulerMaruyama
 
@@ -53,8 +53,8 @@ class PointForecast(AbstractTransition):
         The point-mass path it was trained along.
     epsilon
         `FollmerEpsilon()` (default; uniform times, 50 steps and more), `MatchedEpsilon()`,
-        `ScaledEpsilon(factor, of)`: any, after training. A scan over the factor is
-        `stacked=lambda k: k.epsilon.factor`, one compilation.
+        or more or less of either, `MatchedEpsilon(4.0)`: any, after training. A scan is
+        `stacked=lambda k: k.epsilon.scale`, one compilation.
     solver
         `EulerMaruyama()`: one evaluation of b a step, for 50 steps and more. `StochasticHeun()`:
         two a step, for few steps, with `MatchedEpsilon()` on the grid 1 − (1 − u)^1.5.
@@ -67,7 +67,7 @@ class PointForecast(AbstractTransition):
     references: ClassVar[tuple[str, ...]] = ("follmer2024",)
     drift: Callable
     path: AbstractPointMass
-    epsilon: AbstractPointEpsilon = FollmerEpsilon()
+    epsilon: Epsilon = eqx.field(default_factory=FollmerEpsilon)
     solver: AbstractSDEStep = EulerMaruyama()
 
     def init(

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
 from ..paths.decoding import Predictor
-from ..paths.epsilon import AbstractEpsilon, NoiseLevel
+from ..paths.epsilon import Epsilon, NoiseLevel
 from .base import AbstractTransition, State, no_weight
 
 Drift = Callable[[Time, X], X]
@@ -96,7 +96,7 @@ class InterpolantSDE(AbstractTransition):
 
     references: ClassVar[tuple[str, ...]] = ("interpolants2023", "sit")
     predictor: Predictor
-    epsilon: AbstractEpsilon = eqx.field(default_factory=NoiseLevel)
+    epsilon: Epsilon = eqx.field(default_factory=NoiseLevel)
     solver: AbstractSDEStep = StochasticHeun()
 
     def drift(
@@ -137,7 +137,7 @@ class InterpolantSDE(AbstractTransition):
 
     def explain(self, info: SDEInfo) -> str:
         """Name the noise and the end of time that it does not reach."""
-        name, t = type(self.epsilon).__name__, float(np.asarray(info.t))
+        name, t = self.epsilon.name, float(np.asarray(info.t))
         return (
             f"a step of {type(self.solver).__name__} from t = {t:.6g} with {name}, epsilon = "
             f"{float(np.asarray(info.epsilon)):.4g}, gave a sample that is not finite. epsilon "

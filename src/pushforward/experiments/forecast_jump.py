@@ -153,7 +153,7 @@ def forecasts(config: Config, model) -> dict[str, tuple]:
     return {
         "learned, Föllmer": (model, follmer),
         "learned, matched": (model, matched),
-        "learned, 2σ": (model, pf.paths.ScaledEpsilon(4.0, matched)),
+        "learned, 2σ": (model, pf.paths.MatchedEpsilon(4.0)),
         "exact drift, Föllmer": (exact(config), follmer),
     }
 

@@ -17,12 +17,13 @@ from .decoding import Noise as Noise
 from .decoding import Predictor as Predictor
 from .decoding import Score as Score
 from .decoding import Velocity as Velocity
-from .epsilon import AbstractEpsilon as AbstractEpsilon
-from .epsilon import AbstractScaled as AbstractScaled
 from .epsilon import ConstantEpsilon as ConstantEpsilon
 from .epsilon import DecreasingEpsilon as DecreasingEpsilon
+from .epsilon import Epsilon as Epsilon
 from .epsilon import EpsilonFunction as EpsilonFunction
+from .epsilon import FollmerEpsilon as FollmerEpsilon
 from .epsilon import LinearEpsilon as LinearEpsilon
+from .epsilon import MatchedEpsilon as MatchedEpsilon
 from .epsilon import NoiseLevel as NoiseLevel
 from .epsilon import ScoreSDE as ScoreSDE
 from .epsilon import SinSquaredEpsilon as SinSquaredEpsilon
@@ -40,10 +41,6 @@ from .point import BrownianBridgePoint as BrownianBridgePoint
 from .point import LinearPoint as LinearPoint
 from .point import PointMass as PointMass
 from .point import QuadraticPoint as QuadraticPoint
-from .point_epsilon import AbstractPointEpsilon as AbstractPointEpsilon
-from .point_epsilon import FollmerEpsilon as FollmerEpsilon
-from .point_epsilon import MatchedEpsilon as MatchedEpsilon
-from .point_epsilon import ScaledEpsilon as ScaledEpsilon
 from .time_laws import AbstractTimeLaw as AbstractTimeLaw
 from .time_laws import LogitNormal as LogitNormal
 from .time_laws import UniformTime as UniformTime

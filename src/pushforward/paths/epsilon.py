@@ -1,234 +1,164 @@
-r"""The noise of a sampler, chosen after training: dX = (v + ε s) dt + √(2ε) dW has the laws ρ_t.
+r"""The noise of a sampler, chosen after training: one class `Epsilon`, and a table of its laws.
 
-The drift is v − (ε/α) e/s0² with e = E[x0|x], so ε/α is what is kept: it stays finite at t = 1
-where the score does not. Papers write the noise in two ways; the factor 2 is the most frequent
-mistake about these samplers:
+Along an affine path dX = (v + ε s) dt + √(2ε) dW has the laws ρ_t for every ε_t >= 0. Its drift is
+v − (ε/α) e/s0² with e = E[x0|x], so a law knows ε/α too: it stays finite at t = 1 where the score
+does not. Papers write the noise in two ways; the factor 2 is the most frequent mistake:
 
 | source | its SDE | ours |
 |---|---|---|
 | SiT's code, `diffusion` w | dX = (v + w s) dt + √(2w) dW | ε = w |
 | SiT's paper w, REPA, g² | dX = (v + w s/2) dt + √w dW | ε = w/2 |
 
-"sigma" of SiT's code is ε = α, which is the paper's w = 2α.
+"sigma" of SiT's code is ε = α, which is the paper's w = 2α. From a point mass (a forecast) the SDE
+is dX = (b + (ε − ½σ²) s) dt + √(2ε) dW, with `MatchedEpsilon` or `FollmerEpsilon`; the paper's g is
+√(2ε). There less than half of ½σ² near t = 0 converges slowly: a point cannot spread without noise.
+
+One more law is a function of (path, t, n), and a second one where ε/α needs a limit at α = 0:
+
+    def cosine(path, t, n):
+        return n * jnp.cos(0.5 * jnp.pi * t) ** 2
+
+    kernel = InterpolantSDE(predictor, Epsilon("cosine", 1.0, cosine))
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jaxtyping import ArrayLike
 
-from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import non_negative
+from .._tree import scalar
 from .._typing import Scalar, Time
-from .affine import AbstractAffine
+
+Law = Callable[[Any, Time, Scalar], Scalar]
 
 
-class AbstractEpsilon(eqx.Module):
-    """ε_t >= 0 in dX = (v + ε s) dt + √(2ε) dW, and ε/α."""
+class Epsilon(eqx.Module):
+    r"""ε_t >= 0 in dX = (v + ε s) dt + √(2ε) dW, and ε/α.
 
-    references: ClassVar[tuple[str, ...]] = ("interpolants2023", "sit")
+    Parameters
+    ----------
+    name
+        For messages.
+    scale
+        n >= 0 of the law: the leaf to scan, one compilation for all values.
+    law
+        ε(path, t, n), a function at the top of a file (a new one for each kernel compiles again).
+    law_over_alpha
+        ε/α as a function of the same arguments. Default: the quotient; at α = 0 it is 0 where ε
+        vanishes too, else infinite.
 
-    @abstractmethod
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
+    References
+    ----------
+    Albergo, Boffi and Vanden-Eijnden 2023 (arXiv 2303.08797), eq. 2.33; Ma et al. 2024
+    (arXiv 2401.08740), eq. 4; from a point: Chen et al. 2024 (arXiv 2403.13724), section 3.
+    """
+
+    name: str = eqx.field(static=True)
+    scale: Scalar = non_negative()
+    law: Law
+    law_over_alpha: Law | None = None
+
+    def value(self, path: Any, t: Time) -> Scalar:
         """Return ε(t)."""
+        return self.law(path, t, self.scale)
 
-    @abstractmethod
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
+    def over_alpha(self, path: Any, t: Time) -> Scalar:
         """Return ε(t)/α(t), by its limit where α = 0."""
+        if self.law_over_alpha is not None:
+            return self.law_over_alpha(path, t, self.scale)
+        value, alpha = self.value(path, t), path.alpha(t)
+        limit = jnp.where(value == 0, 0.0, jnp.inf).astype(value.dtype)
+        return jnp.where(alpha > 0, value / jnp.where(alpha > 0, alpha, 1), limit)
 
 
-class AbstractScaled(AbstractEpsilon):
-    """An ε with a factor n >= 0 in front: `scale`, the leaf to scan."""
-
-    scale: eqx.AbstractVar[Scalar]
-
-    def __check_init__(self):
-        scale = concrete(self.scale)
-        if scale is not None and not (scale >= 0).all():
-            raise InputError(f"{type(self).__name__}({scale}): expected a number >= 0")
+def _linear(path, t, n):
+    c = path.coefficients(t)
+    inside = (1 - t) / jnp.where(c.alpha > 0, c.alpha, 1)
+    return n * jnp.where(c.alpha > 0, inside, -1 / c.dalpha)  # (1 − t)/α is −1/α' at t = 1
 
 
-class ScoreSDE(AbstractScaled):
-    r"""ε = n s0² αΔ/β: the time reversal of a diffusion (SiT's code "SBDM", ε = w = its g²/2).
-
-    dX = (v + ε s) dt + √(2ε) dW. Infinite at t = 0 where β = 0: begin at t = 1e-3, say.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n s0² αΔ/β."""
-        return path.alpha(t) * self.over_alpha(path, t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n s0² Δ/β."""
-        return self.scale * path.base_scale**2 / path.inverse_coefficients(t).beta_over_delta
+def _score(path, t, n):
+    return n * path.base_scale**2 / path.inverse_coefficients(t).beta_over_delta
 
 
-class NoiseLevel(AbstractScaled):
-    r"""ε = n α (SiT's code "sigma", its paper's w = 2α): the default, finite at both ends.
-
-    dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n α."""
-        return self.scale * path.alpha(t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n."""
-        return self.scale * jnp.ones_like(t)
+# ε(path, t, n) and, where the quotient is not enough, ε/α
+_LAWS: dict[str, tuple[Law, Law | None]] = {
+    "ZeroEpsilon": (lambda path, t, n: jnp.zeros_like(t), lambda path, t, n: jnp.zeros_like(t)),
+    "NoiseLevel": (lambda path, t, n: n * path.alpha(t), lambda path, t, n: n * jnp.ones_like(t)),
+    "ScoreSDE": (lambda path, t, n: path.alpha(t) * _score(path, t, n), _score),
+    "ConstantEpsilon": (lambda path, t, n: n * jnp.ones_like(t), None),
+    "LinearEpsilon": (lambda path, t, n: n * (1 - t), _linear),
+    "DecreasingEpsilon": (lambda path, t, n: 0.25 * (n * jnp.cos(math.pi * t) + 1) ** 2, None),
+    # sin π(1 − t) in place of sin πt: exactly 0 at t = 1
+    "SinSquaredEpsilon": (lambda path, t, n: n * jnp.sin(math.pi * (1 - t)) ** 2, None),
+    "MatchedEpsilon": (lambda path, t, n: n * (0.5 * path.variance(t)), None),
+    "FollmerEpsilon": (lambda path, t, n: n * (0.5 * abs(path.follmer_gap(t))), None),
+}
 
 
-class ConstantEpsilon(AbstractScaled):
-    r"""ε = n (SiT's code "constant"); ε/α is infinite at t = 1: end at t = .995, say.
-
-    dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1/2.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n."""
-        return self.scale * jnp.ones_like(t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n/α."""
-        return _over(self.value(path, t), path.alpha(t))
+def _made(name: str, scale: ArrayLike) -> Epsilon:
+    return Epsilon(name, scalar(scale), *_LAWS[name])
 
 
-class LinearEpsilon(AbstractScaled):
-    r"""ε = n (1 − t) (SiT's code "linear"); with the path `Linear` it is `NoiseLevel`.
-
-    dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n (1 − t)."""
-        return self.scale * (1 - t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n (1 − t)/α, and −n/α' at t = 1."""
-        c = path.coefficients(t)
-        inside = (1 - t) / jnp.where(c.alpha > 0, c.alpha, 1)
-        return self.scale * jnp.where(c.alpha > 0, inside, -1 / c.dalpha)
-
-
-class DecreasingEpsilon(AbstractScaled):
-    r"""ε = ¼ (n cos πt + 1)² (SiT's code "decreasing"); ends at 0 for n = 1 alone.
-
-    dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return ¼ (n cos πt + 1)²."""
-        return 0.25 * (self.scale * jnp.cos(math.pi * t) + 1) ** 2
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return ε/α, 0 at t = 1 for n = 1."""
-        return _over(self.value(path, t), path.alpha(t))
-
-
-class SinSquaredEpsilon(AbstractScaled):
-    r"""ε = n sin²(πt) (SiT's code "increasing-decreasing"): no noise at either end.
-
-    dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    scale
-        n. Good value 1.
-    """
-
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return n sin²(πt)."""
-        return self.scale * jnp.sin(math.pi * (1 - t)) ** 2  # of 1 − t: exactly 0 at t = 1
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return ε/α, 0 at t = 1."""
-        return _over(self.value(path, t), path.alpha(t))
-
-
-class EpsilonFunction(AbstractEpsilon):
-    r"""ε = f(t), any function, in dX = (v + ε s) dt + √(2ε) dW.
-
-    Parameters
-    ----------
-    function
-        f(t) >= 0. `EpsilonFunction.from_squared_amplitude(g2)` for a noise g dW: ε = g²/2, the
-        convention of SiT's paper and REPA; `EpsilonFunction.from_sit(w)` for SiT's code: ε = w.
-    """
-
-    function: Callable[[Time], Scalar]
-
-    @classmethod
-    def from_squared_amplitude(cls, g2: Callable[[Time], Scalar]) -> "EpsilonFunction":
-        """Translate dX = (v + g² s/2) dt + g dW: ε = g²/2."""
-        return cls(lambda t: 0.5 * g2(t))
-
-    @classmethod
-    def from_sit(cls, w: Callable[[Time], Scalar]) -> "EpsilonFunction":
-        """Translate SiT's code, dX = (v + w s) dt + √(2w) dW: ε = w."""
-        return cls(w)
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return f(t)."""
-        return self.function(t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return f/α."""
-        return _over(self.function(t), path.alpha(t))
-
-
-class ZeroEpsilon(AbstractEpsilon):
+def ZeroEpsilon() -> Epsilon:
     """ε = 0: the SDE sampler becomes the probability-flow ODE."""
-
-    def value(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return 0."""
-        return jnp.zeros_like(t)
-
-    def over_alpha(self, path: AbstractAffine, t: Time) -> Scalar:
-        """Return 0."""
-        return jnp.zeros_like(t)
+    return _made("ZeroEpsilon", 0.0)
 
 
-def _over(value: Scalar, alpha: Scalar) -> Scalar:
-    """Return value/alpha; at alpha = 0 it is 0 for a value that vanishes there, else infinite."""
-    limit = jnp.where(value == 0, 0.0, jnp.inf).astype(value.dtype)
-    return jnp.where(alpha > 0, value / jnp.where(alpha > 0, alpha, 1), limit)
+def NoiseLevel(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n α (SiT's code "sigma", its paper's w = 2α): the default, finite at both ends."""
+    return _made("NoiseLevel", scale)
+
+
+def ScoreSDE(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n s0² αΔ/β: the time reversal of a diffusion (SiT's code "SBDM", ε = w = its g²/2).
+
+    Infinite at t = 0 where β = 0: begin at t = 1e-3, say.
+    """
+    return _made("ScoreSDE", scale)
+
+
+def ConstantEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n (SiT's code "constant"); ε/α is infinite at t = 1: end at t = .995. Good value 1/2."""
+    return _made("ConstantEpsilon", scale)
+
+
+def LinearEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n (1 − t) (SiT's code "linear"); with the path `Linear` it is `NoiseLevel`."""
+    return _made("LinearEpsilon", scale)
+
+
+def DecreasingEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = ¼ (n cos πt + 1)² (SiT's code "decreasing"); ends at 0 for n = 1 alone."""
+    return _made("DecreasingEpsilon", scale)
+
+
+def SinSquaredEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n sin²(πt) (SiT's code "increasing-decreasing"): no noise at either end."""
+    return _made("SinSquaredEpsilon", scale)
+
+
+def MatchedEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n ½σ² from a point mass: for n = 1 the path's own noise; the drift is b, no score."""
+    return _made("MatchedEpsilon", scale)
+
+
+def FollmerEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n ½|G| from a point mass, G = 2tσ² d/dt log(β/(√t σ)): smallest path KL at n = 1.
+
+    Chen et al. 2024 (arXiv 2403.13724), section 3.3; for any schedules: derived.
+    """
+    return _made("FollmerEpsilon", scale)
+
+
+def EpsilonFunction(function: Callable[[Time], Scalar], scale: ArrayLike = 1.0) -> Epsilon:
+    """ε = n f(t), f any function: the w of SiT's code (n = 1), or g² of a noise g dW (n = 1/2)."""
+    return Epsilon("EpsilonFunction", scalar(scale), eqx.Partial(_of_time, function))
+
+
+def _of_time(function, path, t, n):
+    return n * function(t)

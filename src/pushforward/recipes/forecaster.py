@@ -26,8 +26,8 @@ from ..dynamics import (
 from ..networks import PointMLP
 from ..objectives import Regression
 from ..paths import (
-    AbstractPointEpsilon,
     AbstractPointMass,
+    Epsilon,
     FollmerEpsilon,
     QuadraticPoint,
     uniform_times,
@@ -42,7 +42,7 @@ def forecaster(
     parametrisation: AbstractParametrisation | None = None,
     *,
     network: Callable | None = None,
-    epsilon: AbstractPointEpsilon | None = None,
+    epsilon: Epsilon | None = None,
     solver: AbstractSDEStep | None = None,
     width: int = 128,
     depth: int = 4,
@@ -104,7 +104,7 @@ def forecaster(
 
 def forecast_kernel(
     path: AbstractPointMass,
-    epsilon: AbstractPointEpsilon,
+    epsilon: Epsilon,
     solver: AbstractSDEStep,
     model: Callable,
 ) -> PointForecast:

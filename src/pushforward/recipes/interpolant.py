@@ -20,10 +20,10 @@ from ..networks import DriftMLP
 from ..objectives import Regression
 from ..paths import (
     AbstractAffine,
-    AbstractEpsilon,
     AbstractPrediction,
     AbstractTimeLaw,
     Data,
+    Epsilon,
     Linear,
     NoiseLevel,
     Predictor,
@@ -42,7 +42,7 @@ def interpolant(
     prediction: AbstractPrediction | None = None,
     *,
     network: Callable | None = None,
-    epsilon: AbstractEpsilon | None = None,
+    epsilon: Epsilon | None = None,
     times: AbstractTimeLaw | None = None,
     labels: Context = None,
     width: int = 128,
@@ -120,7 +120,7 @@ def finite_times(
 
 
 def sde_kernel(
-    path: AbstractAffine, prediction: AbstractPrediction, epsilon: AbstractEpsilon, model: Callable
+    path: AbstractAffine, prediction: AbstractPrediction, epsilon: Epsilon, model: Callable
 ) -> InterpolantSDE:
     """Return the SDE sampler of a trained network, `StochasticHeun` steps."""
     return InterpolantSDE(Predictor(model, path, prediction), epsilon)

@@ -17,7 +17,7 @@ from .._typing import PRNGKey
 from ..dynamics import InterpolantSDE
 from ..networks import Guided, LabelDropout, SiT, Size
 from ..objectives import Regression
-from ..paths import AbstractAffine, AbstractEpsilon, AbstractTimeLaw, Linear, NoiseLevel, Velocity
+from ..paths import AbstractAffine, AbstractTimeLaw, Epsilon, Linear, NoiseLevel, Velocity
 from ..sources import IndependentPairs
 from ..targets import Normal
 from .base import Recipe
@@ -33,7 +33,7 @@ def sit(
     patch: int = 2,
     path: AbstractAffine | None = None,
     scale: ArrayLike = 1.0,
-    epsilon: AbstractEpsilon | None = None,
+    epsilon: Epsilon | None = None,
     dropout: float = 0.1,
     times: AbstractTimeLaw | None = None,
     augment: Callable[..., Any] | None = None,
@@ -95,7 +95,7 @@ def sit(
 
 
 def guided_kernel(
-    path: AbstractAffine, epsilon: AbstractEpsilon, scale: ArrayLike, model: SiT
+    path: AbstractAffine, epsilon: Epsilon, scale: ArrayLike, model: SiT
 ) -> InterpolantSDE:
     """Return the SDE sampler of the network guided with `scale`."""
     return sde_kernel(path, Velocity(), epsilon, Guided(model, scale, model.num_classes))
