@@ -21,7 +21,7 @@ from pushforward.targets import (
     CharacterAction,
     Haar,
     Normal,
-    OneSite,
+    OnePlaquette,
     WilsonAction,
     log_character_weight,
     plaquette_traces,
@@ -190,7 +190,7 @@ def test_doubling_and_its_inverse(axis):
 
 def test_one_site_of_su2():
     """Its mass is one, and Haar is wrong there: the commutator is not free."""
-    law = OneSite(3.0, 1, SU2())
+    law = OnePlaquette(3.0, 1, SU2())
     x = jax.vmap(lambda k: law.space.reference(key=k))(jax.random.split(KEY, 4000))
     p = np.exp(np.asarray(jax.jit(jax.vmap(law.log_prob))(x)))
     assert abs(p.mean() - 1) < 4 * p.std() / 4000**0.5

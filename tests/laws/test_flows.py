@@ -1,6 +1,7 @@
 """Laws of bijections, of flows, and of the gauge energies they end at.
 
-0. A bijection's inverse undoes it, with the opposite log-determinant, that of its Jacobian.
+0. A bijection's inverse undoes it, with the opposite log-determinant, that of its Jacobian: maps of
+   a space, and constraints from R^n. An energy pushed by it and moved back is the energy.
 1. A flow's sample comes with the log-density that its inverse finds; `sample` is that sample.
 2. log q is a scalar of the sample's precision, and −U.
 3. A gauge energy is invariant under gauge transformations and lattice translations (of a flow's
@@ -31,7 +32,19 @@ from pushforward.flows import (
 from pushforward.paths import Linear
 from pushforward.recipes import multiscale
 from pushforward.spaces import SU2, U1, Lattice, LinkSpace
-from pushforward.targets import AbstractLocalEnergy, CharacterAction, Normal, OneSite
+from pushforward.targets import (
+    AbstractLocalEnergy,
+    Bounded,
+    CharacterAction,
+    LowerTriangular,
+    Normal,
+    OnePlaquette,
+    Parameters,
+    Positive,
+    Real,
+    Simplex,
+    Transformed,
+)
 
 KEY = jax.random.key(0)
 
@@ -53,7 +66,7 @@ FLOWS = {
 GAUGE = {
     "CharacterAction, U(1)": lambda: CharacterAction(3.0, 1, Lattice((2, 4)), U1()),
     "CharacterAction, SU(2)": lambda: CharacterAction(3.0, 2, Lattice((2, 3)), SU2()),
-    "OneSite": lambda: OneSite(3.0, 2, SU2()),
+    "OnePlaquette": lambda: OnePlaquette(3.0, 2, SU2()),
     "MultiscaleFlow, SU(2)": lambda: multiscale((2, 2), 2.0, SU2()),
 }
 
@@ -95,18 +108,64 @@ def test_bijections(name):
     with jax.numpy_dtype_promotion("standard"):  # flowjax mixes dtypes
         make, shape = BIJECTIONS[name]
         f, x = make(), jax.random.normal(jax.random.fold_in(KEY, 3), shape)
+        base = Normal(shape, 0.5, 2.0)
 
         @jax.jit
         def there_and_back(x):
             y, log_det = f.forward(x)
-            return y, log_det, *f.inverse(y), jax.jacfwd(lambda v: f.forward(v)[0])(x)
+            same = Transformed(Pushforward(base, f), f)(x)
+            return y, log_det, *f.inverse(y), jax.jacfwd(lambda v: f.forward(v)[0])(x), same
 
-        y, log_det, back, opposite, jacobian = there_and_back(x)
+        y, log_det, back, opposite, jacobian, same = there_and_back(x)
     assert (y.shape, log_det.shape) == (x.shape, ())
     jacobian = np.asarray(jacobian).reshape(x.size, x.size)
     assert float(log_det) == pytest.approx(np.linalg.slogdet(jacobian)[1], abs=1e-10)
     assert float(opposite) == pytest.approx(-float(log_det), abs=1e-10)
     np.testing.assert_allclose(back, x, atol=1e-10)
+    assert float(same) == pytest.approx(float(base(x)), abs=1e-9)
+
+
+CONSTRAINTS = {
+    "Real": lambda: Real((2, 3)),
+    "Positive": lambda: Positive(3),
+    "Positive number": Positive,
+    "Bounded": lambda: Bounded(-1.0, 4.0, (2, 2)),
+    "Bounded arrays": lambda: Bounded(jnp.array([0.0, -3.0]), jnp.array([1.0, 5.0]), 2),
+    "Simplex": lambda: Simplex(5),
+    "Simplex 2": lambda: Simplex(2),
+    "LowerTriangular": lambda: LowerTriangular(3),
+    "Parameters": lambda: Parameters(
+        {"tau": Positive(), "inner": Parameters({"w": Simplex(3), "x": Real()}), "a": Bounded(0, 1)}
+    ),
+}
+
+
+def _coordinates(name, y):
+    """Return the entries of y with respect to which its determinant is defined."""
+    if name.startswith("Simplex"):
+        return y[:-1]
+    if name == "LowerTriangular":
+        return y[np.tril_indices(3)]
+    if name == "Parameters":
+        parts = [y["tau"][None], y["inner"]["w"][:-1], y["inner"]["x"][None], y["a"][None]]
+        return jnp.concatenate(parts)
+    return y.ravel()
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_constraints(name, scale):
+    constraint = CONSTRAINTS[name]()
+    x = scale * jax.random.normal(jax.random.key(4), (constraint.dim,))
+    y, log_det = constraint.forward(x)
+    back, opposite = constraint.inverse(y)
+    np.testing.assert_allclose(back, x, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(opposite, -log_det, atol=1e-7)
+    if scale == 1:
+        jacobian = jax.jacobian(lambda u: _coordinates(name, constraint.forward(u)[0]))(x)
+        assert jacobian.shape == (constraint.dim, constraint.dim)
+        exact = jnp.linalg.slogdet(jacobian)[1]
+        np.testing.assert_allclose(log_det, exact, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", FLOWS)

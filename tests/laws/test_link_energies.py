@@ -24,7 +24,7 @@ from pushforward.targets import (
     AbstractLocalEnergy,
     CharacterAction,
     Haar,
-    OneSite,
+    OnePlaquette,
     WilsonAction,
 )
 
@@ -34,7 +34,7 @@ ENERGIES = {
     "WilsonAction SU3": lambda: WilsonAction(5.0, Lattice((2, 1)), SUN(3)),
     "CharacterAction U1": lambda: CharacterAction(2.0, 1, Lattice((2, 3)), U1()),
     "CharacterAction SU2": lambda: CharacterAction(2.0, 1, Lattice((2, 2)), SU2()),
-    "OneSite SU2": lambda: OneSite(2.0, 1, SU2()),
+    "OnePlaquette SU2": lambda: OnePlaquette(2.0, 1, SU2()),
     "Haar": lambda: Haar(LinkSpace(SU2(), Lattice((2, 2)))),
 }
 every = pytest.mark.parametrize("name", ENERGIES)
@@ -108,7 +108,7 @@ def test_numbers_are_strong_and_batches_are_refused(name):
     assert energy.at(0.3) is energy
 
 
-@pytest.mark.parametrize("name", [n for n in ENERGIES if n.startswith(("OneSite", "Haar"))])
+@pytest.mark.parametrize("name", [n for n in ENERGIES if n.startswith(("OnePlaquette", "Haar"))])
 def test_distributions_are_normalised(name):
     energy = build(name)
     keys = jax.random.split(jax.random.key(4), 20_000)
@@ -119,5 +119,5 @@ def test_distributions_are_normalised(name):
 
 
 def test_no_member_is_missing():
-    on_links = {targets.WilsonAction, targets.Haar, targets.CharacterAction, targets.OneSite}
+    on_links = {targets.WilsonAction, targets.Haar, targets.CharacterAction, targets.OnePlaquette}
     assert on_links == {type(build(name)) for name in ENERGIES}

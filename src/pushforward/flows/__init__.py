@@ -1,6 +1,6 @@
 """Maps with a log-determinant: bijections, couplings, gauge layers, multiscale flows."""
 
-from .base import AbstractBijection as AbstractBijection
+from ..spaces import AbstractBijection as AbstractBijection
 from .bijections import Chain as Chain
 from .bijections import Invert as Invert
 from .conditionals import CharacterConditional as CharacterConditional

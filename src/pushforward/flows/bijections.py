@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._tree import compensated_sum
 from .._typing import Scalar, X
-from .base import AbstractBijection
+from ..spaces import AbstractBijection
 
 
 class Chain(AbstractBijection):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from .._errors import InputError, missing_extra
 from .._tree import Frozen, is_frozen
 from .._typing import Array, PRNGKey, Scalar
-from .base import AbstractBijection
+from ..spaces import AbstractBijection
 
 
 class FromFlowjax(AbstractBijection):

@@ -21,9 +21,8 @@ import jax.numpy as jnp
 from .._errors import InputError
 from .._tree import compensated_sum, concrete, scalar
 from .._typing import Array, Bool, Flag, Float, Scalar
-from ..spaces import U1, LinkSpace
+from ..spaces import U1, AbstractBijection, LinkSpace
 from ..targets import plaquettes
-from .base import AbstractBijection
 from .bijections import Chain
 
 FIXED_POINT_STEPS, NEWTON_STEPS = 4, 12

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from .._tree import scalar
 from .._typing import Scalar, Time, X
 from ..networks.flow_map import AbstractFlowMap
-from .base import AbstractBijection
+from ..spaces import AbstractBijection
 from .inverse import AbstractInverse, Newton, Solution
 from .jacobian import with_log_det
 

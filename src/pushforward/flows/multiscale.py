@@ -115,7 +115,7 @@ class MultiscaleFlow(AbstractFlow):
     Parameters
     ----------
     prior
-        A distribution of links in two dimensions, such as `OneSite(beta, 6, U1())`.
+        A distribution of links in two dimensions, such as `OnePlaquette(beta, 6, U1())`.
     layers
         A tuple of `DoublingLayer`.
     """

@@ -11,9 +11,8 @@ from jaxtyping import Array, Float
 
 from .._errors import InputError
 from .._typing import PRNGKey, Scalar, X
-from ..spaces import AbstractSpace
+from ..spaces import AbstractBijection, AbstractSpace
 from ..targets import AbstractDistribution, energy_terms
-from .base import AbstractBijection
 
 
 class AbstractFlow(AbstractDistribution):

@@ -1,6 +1,6 @@
 r"""Two-dimensional gauge fields from coarse to fine, with exact weights.
 
-1. One site: p(U, V) of a single plaquette (`OneSite`).
+1. One site: p(U, V) of a single plaquette (`OnePlaquette`).
 2. Double the lattice K times, drawing new links from a conditional of each level.
 3. Weigh: log w = −S − log q. With the exact conditional the weights are constant; the matched one
    is the untrained start of a conditional that learns.
@@ -19,7 +19,7 @@ from ..flows import AbstractLinkConditional, CharacterConditional, DoublingLayer
 from ..mcmc import HMC
 from ..paths import Annealing
 from ..spaces import AbstractGroup
-from ..targets import AbstractEnergy, OneSite
+from ..targets import AbstractEnergy, OnePlaquette
 
 
 def multiscale(
@@ -58,7 +58,7 @@ def multiscale(
     layers = [
         DoublingLayer(nu, conditional(beta, k, group)) for nu, k in zip(axes, levels, strict=True)
     ]
-    return MultiscaleFlow(OneSite(beta, len(axes), group), tuple(layers))
+    return MultiscaleFlow(OnePlaquette(beta, len(axes), group), tuple(layers))
 
 
 def flow_annealing(

@@ -3,6 +3,8 @@
 from .base import AbstractManifold as AbstractManifold
 from .base import AbstractSpace as AbstractSpace
 from .base import as_manifold as as_manifold
+from .base import extents as extents
+from .bijection import AbstractBijection as AbstractBijection
 from .euclidean import Euclidean as Euclidean
 from .finite import AbstractFiniteSpace as AbstractFiniteSpace
 from .finite import Spins as Spins
@@ -13,7 +15,6 @@ from .groups import AbstractGroup as AbstractGroup
 from .groups import wrap as wrap
 from .lattice import Lattice as Lattice
 from .lattice import LinkSpace as LinkSpace
-from .lattice import SiteSpace as SiteSpace
 from .power import Power as Power
 from .unitary import SU2 as SU2
 from .unitary import SUN as SUN

@@ -6,13 +6,14 @@ serve R^n, angles and matrix groups alike.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from pushforward._errors import InputError
-from pushforward._typing import PRNGKey, Scalar, V, X
+from pushforward._typing import Array, PRNGKey, Scalar, V, X
 
 
 class AbstractSpace(eqx.Module):
@@ -53,6 +54,28 @@ class AbstractManifold(AbstractSpace):
     @abstractmethod
     def project(self, x: X) -> X:
         """Return to the manifold after rounding (once per trajectory in float32)."""
+
+
+def extents(shape: int | Sequence[int], least: int = 0, most: int = 32) -> tuple[int, ...]:
+    """Return the shape as a tuple of positive extents, `least` to `most` of them; n means (n,)."""
+    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if not least <= len(shape) <= most or any(n < 1 for n in shape):
+        raise InputError(
+            f"got the shape {shape}, expected {least} to {most} positive extents such as (8, 8)"
+        )
+    return shape
+
+
+def check_shape(x: Array, shape: tuple[int, ...], what: str, layout: str = "") -> None:
+    """Raise `InputError` unless `x` has the shape of ONE sample."""
+    got = jnp.shape(x)
+    if got[1:] == shape and got != shape:
+        raise InputError(
+            f"{what} has shape {got}, expected ONE sample of shape {shape}: "
+            f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
+        )
+    if got != shape:
+        raise InputError(f"{what} has shape {got}, expected {layout}{shape}")
 
 
 def as_manifold(space: AbstractSpace) -> AbstractManifold:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from pushforward._errors import InputError
 from pushforward._typing import Array, PRNGKey, Scalar
 
-from .base import AbstractManifold
+from .base import AbstractManifold, check_shape, extents
 
 
 class Euclidean(AbstractManifold):
@@ -23,7 +23,7 @@ class Euclidean(AbstractManifold):
         Shape of ONE sample, such as `(2,)` or `(16, 16)`; an integer n means `(n,)`.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: _shape(s))
+    shape: tuple[int, ...] = eqx.field(static=True, converter=extents)
 
     @property
     def dim(self) -> int:
@@ -31,41 +31,27 @@ class Euclidean(AbstractManifold):
         return math.prod(self.shape)
 
     def reference(self, *, key: PRNGKey) -> Array:
-        """Draw a standard normal array."""
         return jax.random.normal(key, self.shape)
 
     def check(self, x: Array, what: str = "x") -> None:
-        """Raise `InputError` unless `x` is one real floating array of this shape."""
-        got = jnp.shape(x)
         dtype = jnp.result_type(x)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise InputError(
                 f"{what} has dtype {dtype}, expected a real floating dtype: "
                 f"write {what}.astype(float)"
             )
-        if got == self.shape:
-            return
-        if got[1:] == self.shape:
-            raise InputError(
-                f"{what} has shape {got}, expected ONE sample of shape {self.shape}: "
-                f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
-            )
-        raise InputError(f"{what} has shape {got}, expected {self.shape}")
+        check_shape(x, self.shape, what)
 
     def noise(self, x: Array, *, key: PRNGKey) -> Array:
-        """Draw a standard normal array of x's shape and dtype."""
         return jax.random.normal(key, x.shape, x.dtype)
 
     def retract(self, x: Array, v: Array) -> Array:
-        """Return x + v."""
         return x + v
 
     def inner(self, u: Array, v: Array) -> Scalar:
-        """Return Σ_i u_i v_i."""
         return jnp.sum(u * v)
 
     def gradient(self, f: Callable[[Array], Any], x: Array, *, has_aux: bool = False) -> Any:
-        """Return ∇f(x), or (∇f(x), aux) when f returns (value, aux)."""
         return jax.grad(f, has_aux=has_aux)(x)
 
     def divergence(
@@ -87,12 +73,4 @@ class Euclidean(AbstractManifold):
         return jnp.trace(jax.jacfwd(flat_field)(flat))
 
     def project(self, x: Array) -> Array:
-        """Return x: there is nothing to repair."""
         return x
-
-
-def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    if any(n < 1 for n in shape):
-        raise InputError(f"a shape needs positive extents, got {shape}")
-    return shape

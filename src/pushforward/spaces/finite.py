@@ -18,7 +18,7 @@ from pushforward._errors import InputError
 from pushforward._tree import concrete
 from pushforward._typing import Array, Count, Float, Int, PRNGKey, Scalar
 
-from .base import AbstractSpace
+from .base import AbstractSpace, check_shape, extents
 
 LARGEST_ENUMERATION = 2**20
 
@@ -79,7 +79,6 @@ class AbstractFiniteSpace(AbstractSpace):
         return self.value((k // powers) % self.num_states).reshape(self.shape)
 
     def reference(self, *, key: PRNGKey) -> Array:
-        """Draw a uniform state."""
         return self.value(jax.random.randint(key, self.shape, 0, self.num_states))
 
 
@@ -92,32 +91,26 @@ class Spins(AbstractFiniteSpace):
         Shape of ONE configuration, such as `(8, 8)`; an integer n means `(n,)`.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: _shape(s))
+    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: extents(s, least=1))
 
     @property
     def num_states(self) -> int:
-        """2."""
         return 2
 
     @property
     def moves_shape(self) -> tuple[int, ...]:
-        """The shape of x: one flip a site."""
         return self.shape
 
     def value(self, label: Int[Array, "..."]) -> Array:
-        """Return −1 for label 0, +1 for label 1."""
         return (2 * label - 1).astype(jnp.result_type(float))
 
     def label(self, x: Array) -> Int[Array, "..."]:
-        """Return 0 for −1, 1 for +1."""
         return (x > 0).astype(jnp.int32)
 
     def alternatives(self, x: Array) -> Int[Array, "..."]:
-        """Return the labels of −x."""
         return 1 - self.label(x)
 
     def move(self, x: Array, k: Count) -> Array:
-        """Flip flat site k."""
         return self.replace(x, k, -jnp.ravel(x)[k])
 
     def redraw(self, x: Array, differences: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -127,26 +120,18 @@ class Spins(AbstractFiniteSpace):
     def leap(
         self, x: Array, rates: Float[Array, "..."], time: Scalar, *, key: PRNGKey
     ) -> tuple[Array, Array, Array]:
-        """Flip every site with probability 1 − e^{−R_i time}."""
         probability = -jnp.expm1(-rates * time)
         flips = jax.random.uniform(key, x.shape, rates.dtype) < probability
         return jnp.where(flips, -x, x), probability, flips
 
     def check(self, x: Array, what: str = "x") -> None:
-        """Raise `InputError` unless `x` is ONE array of ±1 in a floating dtype."""
-        got, dtype = jnp.shape(x), jnp.result_type(x)
+        dtype = jnp.result_type(x)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise InputError(
                 f"{what} has dtype {dtype}, expected floats that are ±1: write "
                 f"{what}.astype(float), with values in {{-1., 1.}}"
             )
-        if got[1:] == self.shape and got != self.shape:
-            raise InputError(
-                f"{what} has shape {got}, expected ONE configuration of shape {self.shape}: "
-                f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
-            )
-        if got != self.shape:
-            raise InputError(f"{what} has shape {got}, expected {self.shape}")
+        check_shape(x, self.shape, what)
         known = concrete(x)
         if known is not None and (bad := known[np.abs(known) != 1]).size:
             raise InputError(
@@ -171,10 +156,3 @@ def count_states(space: AbstractFiniteSpace) -> int:
             "smaller lattice, or an exact formula such as targets.exact.kaufman_log_z"
         )
     return num
-
-
-def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    if not shape or any(n < 1 for n in shape):
-        raise InputError(f"a shape needs one or more positive extents, got {shape}")
-    return shape

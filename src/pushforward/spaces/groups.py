@@ -113,46 +113,36 @@ class U1(AbstractGroup):
 
     @property
     def dim(self) -> int:
-        """Return 1."""
         return 1
 
     @property
     def matrix(self) -> tuple[int, ...]:
-        """Return (): angles have no matrix axes."""
         return ()
 
     @property
     def default_dtype(self) -> Any:
-        """JAX's default float."""
         return jnp.result_type(float)
 
     def haar(self, sites: tuple[int, ...], *, key: PRNGKey, dtype: Any = None) -> Array:
-        """Draw uniform angles in [−π, π)."""
         dtype = self.default_dtype if dtype is None else dtype
         return jax.random.uniform(key, sites, dtype, -math.pi, math.pi)
 
     def identity(self, sites: tuple[int, ...], dtype: Any = None) -> Array:
-        """Return zeros."""
         return jnp.zeros(sites, self.default_dtype if dtype is None else dtype)
 
     def mul(self, a: Array, b: Array) -> Array:
-        """Return a + b."""
         return a + b
 
     def adjoint(self, a: Array) -> Array:
-        """Return −a."""
         return -a
 
     def re_trace(self, a: Array) -> Array:
-        """Return cos a."""
         return jnp.cos(a)
 
     def overlap(self, a: Array, b: Array) -> Array:
-        """Return cos(a − b)."""
         return jnp.cos(a - b)
 
     def exp(self, v: Array) -> Array:
-        """Return v: the angle of e^{iv}."""
         return v
 
     def log(self, a: Array) -> Array:
@@ -160,25 +150,19 @@ class U1(AbstractGroup):
         return wrap(a)
 
     def project(self, a: Array) -> Array:
-        """Return the angles in [−π, π), where single precision is best."""
         return wrap(a)
 
     def pta(self, m: Array) -> Array:
-        """Return m: the algebra is R itself."""
         return m
 
     def inner(self, u: Array, v: Array) -> Scalar:
-        """Return Σ u v."""
         return jnp.sum(u * v)
 
     def left_gradient(self, a: Array, g: Array) -> Array:
-        """Return g."""
         return g
 
     def coordinates(self, v: Array) -> Array:
-        """Return v with a leading axis of length one."""
         return v[None]
 
     def algebra(self, c: Array) -> Array:
-        """Return the only component."""
         return c[0]

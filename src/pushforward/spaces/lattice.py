@@ -19,8 +19,7 @@ from pushforward._errors import InputError
 from pushforward._tree import concrete
 from pushforward._typing import Array, PRNGKey, Scalar
 
-from .base import AbstractManifold
-from .euclidean import Euclidean
+from .base import AbstractManifold, check_shape, extents
 from .groups import AbstractGroup
 
 
@@ -33,7 +32,7 @@ class Lattice(eqx.Module):
         Extents (L_0, .., L_{d−1}), such as `(8, 8)`.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: _extents(s))
+    shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: extents(s, least=1, most=4))
 
     @property
     def ndim(self) -> int:
@@ -122,29 +121,17 @@ class LinkSpace(AbstractManifold):
         return self.lattice.ndim * self.lattice.volume * self.group.dim
 
     def reference(self, *, key: PRNGKey) -> Array:
-        """Draw every link from the Haar measure."""
         keys = jax.random.split(key, self.lattice.ndim)
         return jax.vmap(lambda k: self.group.haar(self.lattice.shape, key=k))(keys)
 
     def check(self, x: Array, what: str = "x") -> None:
-        """Raise `InputError` unless `x` is one field of links."""
-        got, dtype = jnp.shape(x), jnp.result_type(x)
+        dtype = jnp.result_type(x)
         kind = jnp.floating if self.group.matrix == () else jnp.complexfloating
         if not jnp.issubdtype(dtype, kind):
             hint = "jnp.angle" if self.group.matrix == () else "jnp.complex128"
             expected = "real angles" if self.group.matrix == () else "complex matrices"
             raise InputError(f"{what} has dtype {dtype}, expected {expected}: write {hint}({what})")
-        if got == self.shape:
-            self._check_elements(x, what)
-            return
-        if got[1:] == self.shape:
-            raise InputError(
-                f"{what} has shape {got}, expected ONE field of shape {self.shape}: "
-                f"vmap over it, as in jax.vmap(f)({what}), or hand it to simulate"
-            )
-        raise InputError(f"{what} has shape {got}, expected (d, *matrix, *L) = {self.shape}")
-
-    def _check_elements(self, x: Array, what: str) -> None:
+        check_shape(x, self.shape, what, "(d, *matrix, *L) = ")
         known = concrete(x)
         if known is None or self.group.matrix == ():
             return
@@ -156,16 +143,13 @@ class LinkSpace(AbstractManifold):
             )
 
     def noise(self, x: Array, *, key: PRNGKey) -> Array:
-        """Draw Σ_a n_a T_a on every link, n_a ~ N(0, 1)."""
         keys = jax.random.split(key, self.lattice.ndim)
         return jax.vmap(lambda u, k: self.group.algebra_noise(u, key=k))(x, keys)
 
     def retract(self, x: Array, v: Array) -> Array:
-        """Return e^v U on every link."""
         return jax.vmap(lambda u, w: self.group.mul(self.group.exp(w), u))(x, v)
 
     def inner(self, u: Array, v: Array) -> Scalar:
-        """Return Σ_links ⟨u, v⟩."""
         return jnp.sum(jax.vmap(self.group.inner)(u, v))
 
     def gradient(self, f: Callable[[Array], Any], x: Array, *, has_aux: bool = False) -> Any:
@@ -192,17 +176,4 @@ class LinkSpace(AbstractManifold):
         return jnp.trace(jax.jacfwd(flat_field)(jnp.ravel(start)))
 
     def project(self, x: Array) -> Array:
-        """Return the links on the group again (angles in [−π, π))."""
         return jax.vmap(self.group.project)(x)
-
-
-def SiteSpace(lattice: Lattice) -> Euclidean:  # noqa: N802 - named beside LinkSpace
-    """Return the space of one real number a site, R^V shaped (*L)."""
-    return Euclidean(lattice.shape)
-
-
-def _extents(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    if not 1 <= len(shape) <= 4 or any(n < 1 for n in shape):
-        raise InputError(f"a lattice has one to four positive extents such as (8, 8), got {shape}")
-    return shape

@@ -33,11 +33,9 @@ class Power(AbstractManifold):
         return (self.num, *self.factor.shape)  # pyright: ignore[reportAttributeAccessIssue]
 
     def reference(self, *, key: PRNGKey) -> X:
-        """Draw every copy from the reference measure."""
         return jax.vmap(lambda k: self.factor.reference(key=k))(self._keys(key))
 
     def check(self, x: X, what: str = "x") -> None:
-        """Raise `InputError` unless `x` is one sample: `num` samples of the factor, stacked."""
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
         if not shapes or any(shape[:1] != (self.num,) for shape in shapes):
             raise InputError(
@@ -48,15 +46,12 @@ class Power(AbstractManifold):
         self.factor.check(jax.tree.map(lambda leaf: leaf[0], x), f"a copy of {what}")
 
     def noise(self, x: X, *, key: PRNGKey) -> V:
-        """Draw a unit Gaussian tangent vector at every copy."""
         return jax.vmap(lambda y, k: self.factor.noise(y, key=k))(x, self._keys(key))
 
     def retract(self, x: X, v: V) -> X:
-        """Move every copy along its vector."""
         return jax.vmap(self.factor.retract)(x, v)
 
     def inner(self, u: V, v: V) -> Scalar:
-        """Return the sum of the inner products."""
         return jnp.sum(jax.vmap(self.factor.inner)(u, v))
 
     def gradient(self, f: Callable[[X], Any], x: X, *, has_aux: bool = False) -> Any:
@@ -69,7 +64,6 @@ class Power(AbstractManifold):
         return (out[0], _row(out[1], 0)) if has_aux else out
 
     def divergence(self, b: Callable[[X], V], x: X, *, key: PRNGKey | None = None) -> Scalar:
-        """Return the sum of the divergences in every copy."""
 
         def of_copy(k, probe):
             def field(y):
@@ -83,7 +77,6 @@ class Power(AbstractManifold):
         return jnp.sum(jax.vmap(of_copy)(index, self._keys(key)))
 
     def project(self, x: X) -> X:
-        """Return every copy to its manifold."""
         return jax.vmap(self.factor.project)(x)
 
     def _keys(self, key: PRNGKey) -> PRNGKey:

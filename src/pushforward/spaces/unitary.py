@@ -25,17 +25,14 @@ class AbstractMatrixGroup(AbstractGroup):
 
     @property
     def dim(self) -> int:
-        """N² − 1."""
         return self.n**2 - 1
 
     @property
     def matrix(self) -> tuple[int, ...]:
-        """(N, N)."""
         return (self.n, self.n)
 
     @property
     def default_dtype(self) -> Any:
-        """JAX's default complex."""
         return jnp.result_type(complex)
 
     @property
@@ -44,7 +41,6 @@ class AbstractMatrixGroup(AbstractGroup):
         return 0.5j * gell_mann(self.n)
 
     def identity(self, sites: tuple[int, ...], dtype: Any = None) -> Array:
-        """Return unit matrices."""
         one = jnp.eye(self.n, dtype=self.default_dtype if dtype is None else dtype)
         return jnp.broadcast_to(
             one.reshape(self.n, self.n, *[1] * len(sites)), (*one.shape, *sites)
@@ -55,24 +51,19 @@ class AbstractMatrixGroup(AbstractGroup):
         return (a[:, :, None] * b[None]).sum(1)
 
     def adjoint(self, a: Array) -> Array:
-        """Return a⁺."""
         return jnp.conj(jnp.swapaxes(a, 0, 1))
 
     def re_trace(self, a: Array) -> Array:
-        """Return Re tr a."""
         return jnp.trace(a).real
 
     def overlap(self, a: Array, b: Array) -> Array:
-        """Return Re Σ_ij a_ij b_ij^*."""
         return (a.real * b.real + a.imag * b.imag).sum((0, 1))
 
     def pta(self, m: Array) -> Array:
-        """Return (M − M⁺)/2 − tr(M − M⁺)/(2N)."""
         m = 0.5 * (m - self.adjoint(m))
         return m - self.identity(m.shape[2:], m.dtype) * (jnp.trace(m) / self.n)[None, None]
 
     def inner(self, u: Array, v: Array) -> Scalar:
-        """Return −2 Σ tr uv = 2 Σ Re u_ij v_ij^*."""
         return 2 * jnp.sum(u.real * v.real + u.imag * v.imag)
 
     def left_gradient(self, a: Array, g: Array) -> Array:
@@ -80,12 +71,10 @@ class AbstractMatrixGroup(AbstractGroup):
         return -0.5 * self.pta(self.mul(a, jnp.swapaxes(g, 0, 1)))
 
     def coordinates(self, v: Array) -> Array:
-        """Return v_a = −2 Re tr(T_a v)."""
         basis = jnp.asarray(self.basis.swapaxes(1, 2), v.dtype)
         return -2 * jnp.tensordot(basis, v, 2).real
 
     def algebra(self, c: Array) -> Array:
-        """Return Σ_a c_a T_a."""
         c = jax.lax.complex(c, jnp.zeros_like(c))
         return jnp.tensordot(jnp.asarray(self.basis.transpose(1, 2, 0), c.dtype), c, 1)
 
@@ -96,7 +85,6 @@ class SU2(AbstractMatrixGroup):
     n: int = eqx.field(static=True, default=2, init=False)
 
     def haar(self, sites: tuple[int, ...], *, key: PRNGKey, dtype: Any = None) -> Array:
-        """Draw normalised Gaussian quaternions."""
         dtype = self.default_dtype if dtype is None else dtype
         a, b = jax.random.normal(key, (2, *sites), dtype)
         return self.project(_quaternion(a, b))
@@ -123,7 +111,6 @@ class SU2(AbstractMatrixGroup):
         return _quaternion(jax.lax.complex(zero, n3), ratio.astype(a.dtype) * y)
 
     def project(self, a: Array) -> Array:
-        """Return the nearest unit quaternion."""
         x, y = 0.5 * (a[0, 0] + a[1, 1].conj()), 0.5 * (a[0, 1] - a[1, 0].conj())
         norm = jax.lax.rsqrt(_abs2(x) + _abs2(y)).astype(a.dtype)
         return _quaternion(norm * x, norm * y)

@@ -11,7 +11,7 @@ from .base import energy_difference as energy_difference
 from .base import energy_terms as energy_terms
 from .base import gradient_and_terms as gradient_and_terms
 from .characters import CharacterAction as CharacterAction
-from .characters import OneSite as OneSite
+from .characters import OnePlaquette as OnePlaquette
 from .characters import log_character_weight as log_character_weight
 from .conditionals import AbstractConditional as AbstractConditional
 from .conditionals import GaussianConditional as GaussianConditional
@@ -19,9 +19,9 @@ from .conditionals import Gaussians as Gaussians
 from .conditionals import JumpConditional as JumpConditional
 from .conditionals import MixtureConditional as MixtureConditional
 from .constraints import AbstractConstraint as AbstractConstraint
-from .constraints import Blocks as Blocks
-from .constraints import Interval as Interval
+from .constraints import Bounded as Bounded
 from .constraints import LowerTriangular as LowerTriangular
+from .constraints import Parameters as Parameters
 from .constraints import Positive as Positive
 from .constraints import Real as Real
 from .constraints import Simplex as Simplex
@@ -40,8 +40,8 @@ from .gaussian import StudentT as StudentT
 from .ising import CRITICAL_COUPLING as CRITICAL_COUPLING
 from .ising import Ising as Ising
 from .ising import neighbour_sum as neighbour_sum
-from .ladder import Hot as Hot
 from .ladder import Ladder as Ladder
+from .ladder import ReferenceStart as ReferenceStart
 from .manywell import DoubleWell as DoubleWell
 from .manywell import ManyWell as ManyWell
 from .metal import AbstractDisorder as AbstractDisorder

@@ -118,7 +118,7 @@ class CharacterAction(AbstractLocalEnergy):
         return -log_character_weight(self.space.group, self.beta, self.level, t)
 
 
-class OneSite(AbstractDistribution):
+class OnePlaquette(AbstractDistribution):
     r"""The gauge theory of one plaquette: p(U, V) = w_K(U V U⁺ V⁺) / Σ_r (λ_r/λ_0)^{2^K}.
 
     The beginning of a coarse-to-fine flow that ends at 2^K plaquettes. Flat for U(1); on a
@@ -138,7 +138,6 @@ class OneSite(AbstractDistribution):
         self.space = self.action.space
 
     def __call__(self, x: Array) -> Scalar:
-        """Return −log p."""
         action = self.action
         return action(x) + log_partition(self.space.group, action.beta, action.level, 1)
 

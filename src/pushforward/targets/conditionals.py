@@ -65,12 +65,10 @@ class Gaussians(AbstractDistribution):
         return v if self.axes is None else jnp.sum(self.axes * v[:, None, :], axis=2)
 
     def __call__(self, x: Float[Array, " d"]) -> Scalar:
-        """Return −log Σ_k w_k N(x; m_k, C_k)."""
         away = self.to_axes(x[None] - self.means)
         return -jax.nn.logsumexp(self.log_weights + log_normal(away, self.variances))
 
     def sample(self, *, key: PRNGKey) -> Float[Array, " d"]:
-        """Draw a component, then a Gaussian."""
         which, inside = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         k = jax.random.categorical(which, self.log_weights)
         noise = jax.random.normal(inside, self.space.shape, self.means.dtype)
@@ -121,7 +119,6 @@ class GaussianConditional(AbstractConditional):
         self.variances, self.axes = _principal(scalar(covariance), self.bias.size)
 
     def __call__(self, x0: Float[Array, " d"]) -> Gaussians:
-        """Return N(A x0 + c, C)."""
         mean = _apply(self.gain, x0) + self.bias
         axes = None if self.axes is None else self.axes[None]
         return Gaussians(jnp.zeros(1, mean.dtype), mean[None], self.variances[None], axes)
@@ -155,7 +152,6 @@ class MixtureConditional(AbstractConditional):
         return cls(jnp.log(weights), stacked)
 
     def __call__(self, x0: Float[Array, " d"]) -> Gaussians:
-        """Return the mixture at x0."""
         each = self.components
         means = eqx.filter_vmap(lambda one: _apply(one.gain, x0) + one.bias)(each)
         return Gaussians(self.log_weights, means, each.variances, each.axes)

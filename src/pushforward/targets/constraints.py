@@ -1,10 +1,11 @@
-r"""Bounded parameters as smooth images of R^n: positive, interval, simplex, triangular, blocks.
+r"""Bounded parameters as smooth images of R^n: positive, bounded, simplex, triangular, named.
 
-A constraint is a bijection y = f(x) from R^n to the allowed set, with its log-determinant. It is
-elementary on purpose: the choice changes how hard a posterior is to sample, never its evidence.
-`Blocks` names the pieces of a parameter vector, in the order written.
+A constraint is a bijection y = f(x) from R^dim to the allowed values. The choice of f changes how
+hard a posterior is to sample, never its evidence, so these are the elementary ones. `Parameters`
+names the pieces of a parameter vector, in the order written.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from itertools import accumulate
@@ -16,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from pushforward._errors import InputError
+from pushforward._fields import integer
 from pushforward._tree import concrete, scalar
 from pushforward._typing import Array, Float, Scalar
-from pushforward.spaces import Euclidean
+from pushforward.spaces import AbstractBijection, extents
 
 
-class AbstractConstraint(eqx.Module):
+class AbstractConstraint(AbstractBijection):
     """A smooth bijection from R^dim to the set of allowed values."""
 
     @property
@@ -29,39 +31,31 @@ class AbstractConstraint(eqx.Module):
     def dim(self) -> int:
         """Number of free coordinates."""
 
-    @abstractmethod
-    def forward(self, x: Float[Array, " dim"]) -> tuple[Any, Scalar]:
-        """Return (y, log|det ∂y/∂x|) for one vector of free coordinates."""
 
-    @abstractmethod
-    def inverse(self, y: Any) -> tuple[Float[Array, " dim"], Scalar]:
-        """Return (x, log|det ∂x/∂y|) for one allowed value."""
+class AbstractElementwise(AbstractConstraint):
+    """A constraint of every entry of an array by itself."""
 
-
-class Real(AbstractConstraint):
-    """All real arrays of one shape: the identity. `Real()` is a number, `Real(8)` a vector."""
-
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    def __init__(self, shape: int | tuple[int, ...] = ()):
-        self.shape = Euclidean(shape).shape
+    shape: eqx.AbstractVar[tuple[int, ...]]
 
     @property
     def dim(self) -> int:
-        """Number of free coordinates: one an entry."""
-        return Euclidean(self.shape).dim
+        return math.prod(self.shape)
+
+
+class Real(AbstractElementwise):
+    """All real arrays of one shape: the identity. `Real()` is a number, `Real(8)` a vector."""
+
+    shape: tuple[int, ...] = eqx.field(static=True, default=(), converter=extents)
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (x in its shape, 0)."""
         return x.reshape(self.shape), jnp.zeros((), x.dtype)
 
     def inverse(self, y: Array) -> tuple[Array, Scalar]:
-        """Return (y ravelled, 0)."""
         y = _value(y, self.shape, self)
         return y.ravel(), jnp.zeros((), y.dtype)
 
 
-class Positive(AbstractConstraint):
+class Positive(AbstractElementwise):
     r"""Positive arrays: y = e^x, log|det| = Σ x.
 
     The exponential, not softplus: softplus is linear at large x and would hand a heavy tail, such
@@ -69,27 +63,17 @@ class Positive(AbstractConstraint):
     power law becomes an exponential tail.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    def __init__(self, shape: int | tuple[int, ...] = ()):
-        self.shape = Euclidean(shape).shape
-
-    @property
-    def dim(self) -> int:
-        """Number of free coordinates: one an entry."""
-        return Euclidean(self.shape).dim
+    shape: tuple[int, ...] = eqx.field(static=True, default=(), converter=extents)
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (e^x, Σ x)."""
         return jnp.exp(x).reshape(self.shape), jnp.sum(x)
 
     def inverse(self, y: Array) -> tuple[Array, Scalar]:
-        """Return (log y, −Σ log y)."""
         x = jnp.log(_value(y, self.shape, self)).ravel()
         return x, -jnp.sum(x)
 
 
-class Interval(AbstractConstraint):
+class Bounded(AbstractElementwise):
     r"""Arrays between two bounds: y = a + (b − a) σ(x), σ the logistic function.
 
     Parameters
@@ -100,30 +84,23 @@ class Interval(AbstractConstraint):
         Shape of the value.
     """
 
-    lower: Float[Array, "..."]
-    upper: Float[Array, "..."]
-    shape: tuple[int, ...] = eqx.field(static=True)
+    lower: Float[Array, "..."] = eqx.field(converter=scalar)
+    upper: Float[Array, "..."] = eqx.field(converter=scalar)
+    shape: tuple[int, ...] = eqx.field(static=True, default=(), converter=extents)
 
-    def __init__(self, lower, upper, shape: int | tuple[int, ...] = ()):
-        self.shape = Euclidean(shape).shape
-        self.lower, self.upper = scalar(lower), scalar(upper)
+    def __check_init__(self):
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
             if bound.shape not in ((), self.shape):
                 raise InputError(
                     f"{name} has shape {bound.shape}, expected a number or shape {self.shape}: "
-                    f"write Interval(lower, upper, shape={bound.shape})"
+                    f"write Bounded(lower, upper, shape={bound.shape})"
                 )
-        known = concrete(self.upper - self.lower)
-        if known is not None and not ((known > 0) & (known < np.inf)).all():
+        width = concrete(self.upper - self.lower)
+        if width is not None and not ((width > 0) & (width < np.inf)).all():
             raise InputError(
-                f"an interval needs finite lower < upper, got {lower} and {upper} "
+                f"expected finite lower < upper, got {self.lower} and {self.upper} "
                 "(for a half line write Positive() and shift it)"
             )
-
-    @property
-    def dim(self) -> int:
-        """Number of free coordinates: one an entry."""
-        return Euclidean(self.shape).dim
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
         """Return (a + (b − a) σ(x), Σ log (b − a) σ(x) σ(−x))."""
@@ -152,23 +129,16 @@ class Simplex(AbstractConstraint):
         Number of entries n ≥ 2; n − 1 coordinates are free.
     """
 
-    size: int = eqx.field(static=True)
-
-    def __init__(self, size: int):
-        if size < 2:
-            raise InputError(f"a simplex needs at least 2 entries, got {size}")
-        self.size = int(size)
+    size: int = integer(least=2)
 
     @property
     def dim(self) -> int:
-        """Number of free coordinates, n − 1."""
         return self.size - 1
 
     def _offset(self, dtype: Any) -> Array:
         return jnp.asarray(np.log(np.arange(self.size - 1, 0, -1.0)), dtype)
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (the vector, log|det| with respect to its first n − 1 entries)."""
         x = x - self._offset(x.dtype)
         taken, left = jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
         remainder = jnp.concatenate([jnp.zeros(1, x.dtype), jnp.cumsum(left)])
@@ -176,7 +146,6 @@ class Simplex(AbstractConstraint):
         return jnp.exp(log_y), jnp.sum(taken + left + remainder[:-1])
 
     def inverse(self, y: Array) -> tuple[Array, Scalar]:
-        """Return (the logits of the breaks, minus the log-determinant there)."""
         y = _value(y, (self.size,), self)
         after = jnp.cumsum(y[::-1])[::-1][1:]  # summed from the end: nothing cancels
         x = jnp.log(y[:-1]) - jnp.log(after) + self._offset(y.dtype)
@@ -195,20 +164,13 @@ class LowerTriangular(AbstractConstraint):
         Number of rows n; n(n+1)/2 coordinates are free, row by row.
     """
 
-    size: int = eqx.field(static=True)
-
-    def __init__(self, size: int):
-        if size < 1:
-            raise InputError(f"a triangular matrix needs at least 1 row, got {size}")
-        self.size = int(size)
+    size: int = integer(least=1)
 
     @property
     def dim(self) -> int:
-        """Number of free coordinates, n(n+1)/2."""
         return self.size * (self.size + 1) // 2
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (L, Σ_i x_ii)."""
         rows, columns = np.tril_indices(self.size)
         matrix = jnp.zeros((self.size, self.size), x.dtype).at[rows, columns].set(x)
         diagonal = jnp.diagonal(matrix)
@@ -216,14 +178,13 @@ class LowerTriangular(AbstractConstraint):
         return matrix.at[steps, steps].set(jnp.exp(diagonal)), jnp.sum(diagonal)
 
     def inverse(self, y: Array) -> tuple[Array, Scalar]:
-        """Return (the free entries row by row, −Σ_i log L_ii)."""
         y = _value(y, (self.size, self.size), self)
         steps, log_diagonal = np.arange(self.size), jnp.log(jnp.diagonal(y))
         x = y.at[steps, steps].set(log_diagonal)[np.tril_indices(self.size)]
         return x, -jnp.sum(log_diagonal)
 
 
-class Blocks(AbstractConstraint):
+class Parameters(AbstractConstraint):
     r"""Named parameters side by side: y is a dictionary, log-determinants add.
 
     Parameters
@@ -239,7 +200,7 @@ class Blocks(AbstractConstraint):
 
     def __init__(self, parts: Mapping[str, AbstractConstraint]):
         if not parts:
-            raise InputError('no parameters: write Blocks({"mu": Real(), "tau": Positive()})')
+            raise InputError('no parameters: write Parameters({"mu": Real(), "tau": Positive()})')
         for name, part in parts.items():
             if not isinstance(part, AbstractConstraint):
                 hint = f"{part.__name__}()" if isinstance(part, type) else "Real()"
@@ -250,11 +211,9 @@ class Blocks(AbstractConstraint):
 
     @property
     def dim(self) -> int:
-        """Number of free coordinates of all parts."""
         return sum(part.dim for part in self.parts)
 
     def forward(self, x: Array) -> tuple[dict[str, Any], Scalar]:
-        """Return ({name: value}, Σ of the log-determinants)."""
         ends = list(accumulate(part.dim for part in self.parts))
         pieces = [
             part.forward(x[end - part.dim : end])
@@ -264,7 +223,6 @@ class Blocks(AbstractConstraint):
         return values, _sum([log_det for _, log_det in pieces])
 
     def inverse(self, y: Mapping[str, Any]) -> tuple[Array, Scalar]:
-        """Return (the free coordinates, Σ of the log-determinants)."""
         if set(y) != set(self.names):
             raise InputError(f"got parameters {sorted(y)}, expected {sorted(self.names)}")
         pieces = [part.inverse(y[name]) for name, part in zip(self.names, self.parts, strict=True)]

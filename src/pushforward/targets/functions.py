@@ -38,7 +38,6 @@ class Energy(AbstractEnergy):
         self.fn, self.space = fn, space
 
     def __call__(self, x: X) -> Scalar:
-        """Return U(x)."""
         return self.fn(x)
 
 
@@ -65,19 +64,20 @@ class FiniteEnergy(AbstractFiniteEnergy):
         self.fn, self.space = fn, space
 
     def terms(self, x: X) -> Float[Array, "..."]:
-        """Return U at the first site, 0 elsewhere: a function does not say which site owes what."""
+        """Return U at the first site and 0 elsewhere: a function is not split into sites."""
         energy = self.fn(x)
         return jnp.zeros(self.space.size, energy.dtype).at[0].set(energy).reshape(self.space.shape)
 
     def local_differences(self, x: X) -> Float[Array, "..."]:
-        """Return U(y) − U(x) for every move."""
         shape = self.space.moves_shape
         moves = jnp.arange(math.prod(shape), dtype=jnp.int32)
         energies = jax.vmap(lambda k: self.fn(self.space.move(x, k)))(moves)
         return energies.reshape(shape) - self.fn(x)
 
 
-class _Negative(eqx.Module):
+class Negated(eqx.Module):
+    """x -> −log_density(x), of the pytree that `unravel` makes of a vector."""
+
     log_density: Callable[[X], Scalar]
     unravel: Callable[[Array], X] | None = eqx.field(static=True, default=None)
 
@@ -122,7 +122,7 @@ def from_log_density(
     if dim is not None:
         space = Euclidean((int(dim),))
     assert space is not None
-    negative = _Negative(log_density, unravel)
+    negative = Negated(log_density, unravel)
     finite = isinstance(space, AbstractFiniteSpace)
     energy = FiniteEnergy(negative, space) if finite else Energy(negative, space)
     check_energy(energy)

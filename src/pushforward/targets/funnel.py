@@ -41,14 +41,12 @@ class Funnel(AbstractLocalEnergy, AbstractDistribution):
             raise InputError(f"scale must be positive, got {known}")
 
     def terms(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
-        """Return one term a coordinate."""
         neck, rest = x[:1], x[1:]
         first = 0.5 * (neck / self.scale) ** 2 + jnp.log(self.scale)
         others = 0.5 * (rest * rest * jnp.exp(-neck) + neck)
         return jnp.concatenate([first, others]) + 0.5 * math.log(2 * math.pi)
 
     def sample(self, *, key: PRNGKey) -> Float[Array, " d"]:
-        """Draw x_0, then the others given it."""
         xi = jax.random.normal(key, self.space.shape, self.scale.dtype)
         neck = self.scale * xi[:1]
         return jnp.concatenate([neck, jnp.exp(0.5 * neck) * xi[1:]])

@@ -82,12 +82,10 @@ class Haar(AbstractLocalEnergy, AbstractDistribution):
     space: LinkSpace
 
     def terms(self, x: Array) -> Array:
-        """Return zeros, shaped as the terms of Wilson's action."""
         lattice = self.space.lattice
         return jnp.zeros((len(lattice.planes), *lattice.shape), jnp.real(x).dtype)
 
     def sample(self, *, key: PRNGKey) -> Array:
-        """Draw every link from the Haar measure."""
         return self.space.reference(key=key)
 
 

@@ -44,12 +44,10 @@ class Normal(AbstractProduct):
         _check_location_scale(self.space.shape, self.mean, self.scale)
 
     def terms(self, x: Array) -> Array:
-        """Return one term a coordinate."""
         z = (x - self.mean) / self.scale
         return 0.5 * z * z + (jnp.log(self.scale) + 0.5 * math.log(2 * math.pi))
 
     def sample(self, *, key: PRNGKey) -> Array:
-        """Draw m + s ξ."""
         dtype = jnp.result_type(self.mean, self.scale)
         return self.mean + self.scale * jax.random.normal(key, self.space.shape, dtype)
 
@@ -86,14 +84,12 @@ class StudentT(AbstractProduct):
         _check_location_scale(self.space.shape, self.mean, self.scale)
 
     def terms(self, x: Array) -> Array:
-        """Return one term a coordinate."""
         z = (x - self.mean) / self.scale
         half = 0.5 * (self.df + 1)
         constant = gammaln(0.5 * self.df) - gammaln(half) + 0.5 * jnp.log(self.df * math.pi)
         return half * jnp.log1p(z * z / self.df) + (jnp.log(self.scale) + constant)
 
     def sample(self, *, key: PRNGKey) -> Array:
-        """Draw m + s t, t Student with ν degrees of freedom."""
         dtype = jnp.result_type(self.df, self.mean, self.scale)
         return self.mean + self.scale * jax.random.t(key, self.df, self.space.shape, dtype)
 

@@ -60,7 +60,6 @@ class Ising(AbstractFiniteEnergy):
         return -x * (self.beta * sum(forward[1:], start=forward[0]) + self.field)
 
     def local_differences(self, x: Array) -> Array:
-        """Return ΔU_i = 2 x_i (β Σ_nn x + f_i)."""
         return 2 * x * (self.beta * neighbour_sum(x) + self.field)
 
 

@@ -14,7 +14,7 @@ from pushforward.spaces import AbstractSpace, Power, as_manifold
 from .base import AbstractEnergy, AbstractLocalEnergy, energy_terms
 
 
-class Hot(eqx.Module):
+class ReferenceStart(eqx.Module):
     """Where chains start that know nothing better: the reference measure of a space."""
 
     space: AbstractSpace
@@ -56,9 +56,9 @@ class Ladder(AbstractLocalEnergy):
         return Power(as_manifold(self.rungs.space), self.num)
 
     @property
-    def base(self) -> Hot:
+    def base(self) -> ReferenceStart:
         """Where chains start by default: all replicas drawn from the reference measure."""
-        return Hot(self.space)
+        return ReferenceStart(self.space)
 
     def terms(self, x: X) -> Float[Array, "..."]:
         """Return the terms of every rung at its replica, leading axis R."""

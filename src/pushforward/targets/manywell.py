@@ -42,7 +42,6 @@ class DoubleWell(AbstractLocalEnergy):
         self.space = Euclidean(shape)
 
     def terms(self, x: Array) -> Array:
-        """Return one term a coordinate."""
         return ((self.quartic * x * x + self.quadratic) * x + self.linear) * x
 
 

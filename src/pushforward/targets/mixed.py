@@ -19,7 +19,6 @@ class Mixed(AbstractEnergy):
     space: AbstractSpace
 
     def __call__(self, x: X) -> Scalar:
-        """Return Σ_k w_k U_k(x), with 0·inf = 0."""
         return _weighted(list(self.energies), self.weights, x)
 
 
@@ -31,7 +30,6 @@ class MixedLocal(AbstractLocalEnergy):
     space: AbstractSpace
 
     def terms(self, x: X) -> Float[Array, "..."]:
-        """Return Σ_k w_k terms_k(x), with 0·inf = 0."""
         return _weighted([energy.terms for energy in self.energies], self.weights, x)
 
 
@@ -43,11 +41,9 @@ class MixedFinite(AbstractFiniteEnergy):
     space: AbstractFiniteSpace
 
     def terms(self, x: X) -> Float[Array, "..."]:
-        """Return Σ_k w_k terms_k(x), with 0·inf = 0."""
         return _weighted([energy.terms for energy in self.energies], self.weights, x)
 
     def local_differences(self, x: X) -> Float[Array, "..."]:
-        """Return Σ_k w_k ΔU_k."""
         return _weighted([e.local_differences for e in self.energies], self.weights, x)
 
 

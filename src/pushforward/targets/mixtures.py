@@ -87,7 +87,6 @@ class Mixture(AbstractDistribution):
         return self.log_weights - eqx.filter_vmap(component)(self.components)
 
     def __call__(self, x: X) -> Scalar:
-        """Return −log Σ_k w_k ρ_k(x)."""
         return -_log_sum_exp(self._log_joint(x))
 
     def responsibilities(self, x: X) -> Float[Array, " k"]:
@@ -95,7 +94,6 @@ class Mixture(AbstractDistribution):
         return jax.nn.softmax(self._log_joint(x))
 
     def sample(self, *, key: PRNGKey) -> X:
-        """Draw a component, then a sample of it."""
         which, inside = jax.random.split(key)
         k = jax.random.categorical(which, self.log_weights)
         one = jax.tree.map(lambda leaf: leaf[k] if eqx.is_array(leaf) else leaf, self.components)

@@ -29,7 +29,6 @@ class NumPyroEnergy(AbstractEnergy):
     space: Euclidean
 
     def __call__(self, x: Float[Array, " n"]) -> Scalar:
-        """Return U(x)."""
         return self.fn(x)
 
     def constrain(self, x: Float[Array, " n"]) -> dict[str, Any]:

@@ -1,36 +1,35 @@
-r"""Energies of bounded parameters, moved to R^n.
+r"""Energies moved by a bijection: of bounded parameters to R^n, or of a hard law to an easy one.
 
 A model speaks of a scale τ > 0 or of weights on a simplex; samplers move in R^n. With y = f(x),
 
 U(x) = U_y(f(x)) − log|det ∂f/∂x|,
 
-the same measure in free coordinates: its log Z is that of U_y, whatever f. Samples come back
+the same measure in other coordinates: its log Z is that of U_y, whatever f. Samples come back
 through `constrain`. The determinant is never optional: without it the prior would change.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
-
 from pushforward._errors import InputError
-from pushforward._typing import Array, Float, Scalar
-from pushforward.spaces import Euclidean
+from pushforward._typing import Scalar, X
+from pushforward.spaces import AbstractBijection, AbstractSpace, Euclidean
 
 from .base import AbstractEnergy
-from .constraints import AbstractConstraint, Blocks
-from .functions import check_energy
+from .constraints import AbstractConstraint, Parameters
+from .functions import Negated, check_energy
 
 
 class Transformed(AbstractEnergy):
-    r"""U(x) = U_y(f(x)) − log|det ∂f/∂x| on R^n.
+    r"""U(x) = U_y(f(x)) − log|det ∂f/∂x|.
 
     Parameters
     ----------
     energy
-        U_y, a function of ONE constrained value y; returns a scalar.
-    constraint
-        f: a constraint, or a dictionary of them (`Blocks`); y is then a dictionary of arrays.
+        U_y, a function of ONE value y; returns a scalar.
+    bijection
+        f: a constraint; or a dictionary of them (`Parameters`), y is then a dictionary of arrays;
+        or any bijection of the space of `energy` onto itself, such as a trained flow.
 
     Examples
     --------
@@ -46,65 +45,60 @@ class Transformed(AbstractEnergy):
     """
 
     energy: Callable[[Any], Scalar]
-    constraint: AbstractConstraint
-    space: Euclidean
+    bijection: AbstractBijection
+    space: AbstractSpace
 
     def __init__(
         self,
         energy: Callable[[Any], Scalar],
-        constraint: AbstractConstraint | Mapping[str, AbstractConstraint],
+        bijection: AbstractBijection | Mapping[str, AbstractConstraint],
     ):
-        if isinstance(constraint, Mapping):
-            constraint = Blocks(constraint)
-        if not isinstance(constraint, AbstractConstraint):
+        self.energy = energy
+        self.bijection = Parameters(bijection) if isinstance(bijection, Mapping) else bijection
+        if isinstance(self.bijection, AbstractConstraint):
+            self.space = Euclidean(self.bijection.dim)
+        elif isinstance(self.bijection, AbstractBijection) and isinstance(energy, AbstractEnergy):
+            self.space = energy.space
+        else:
             raise InputError(
-                f"the constraint is {constraint!r}, expected one such as Positive() or a "
-                'dictionary such as {"mu": Real(), "tau": Positive()}'
+                f"got {bijection!r}, expected a constraint such as Positive(), a dictionary such "
+                'as {"mu": Real(), "tau": Positive()}, or a bijection of the space of an energy: '
+                "Transformed(Energy(fn, Euclidean(2)), bijection)"
             )
-        self.energy, self.constraint = energy, constraint
-        self.space = Euclidean(constraint.dim)
 
     @classmethod
     def from_log_density(
         cls,
         log_density: Callable[[Any], Scalar],
-        constraint: AbstractConstraint | Mapping[str, AbstractConstraint],
+        bijection: AbstractConstraint | Mapping[str, AbstractConstraint],
     ) -> "Transformed":
         """Make the energy of a log density written in constrained variables, and check it.
 
         Parameters
         ----------
         log_density
-            Log density of one constrained value (a dictionary when `constraint` is one), with
+            Log density of one constrained value (a dictionary when `bijection` is one), with
             respect to Lebesgue measure of the constrained variables. Write no Jacobian in it.
-        constraint
-            See the class.
+        bijection
+            A constraint or a dictionary of them.
 
         Raises
         ------
         InputError
             As `from_log_density`: not traceable, not scalar, NaN at reference points.
         """
-        energy = cls(_Negative(log_density), constraint)
+        energy = cls(Negated(log_density), bijection)
         check_energy(energy)
         return energy
 
-    def __call__(self, x: Float[Array, " n"]) -> Scalar:
-        """Return U(x)."""
-        y, log_det = self.constraint.forward(x)
+    def __call__(self, x: X) -> Scalar:
+        y, log_det = self.bijection.forward(x)
         return self.energy(y) - log_det
 
-    def constrain(self, x: Float[Array, " n"]) -> Any:
+    def constrain(self, x: X) -> Any:
         """Return y = f(x) of ONE sample; `jax.vmap(energy.constrain)(samples.x)` for many."""
-        return self.constraint.forward(x)[0]
+        return self.bijection.forward(x)[0]
 
-    def unconstrain(self, y: Any) -> Float[Array, " n"]:
-        """Return x = f⁻¹(y), the free coordinates of a constrained value."""
-        return self.constraint.inverse(y)[0]
-
-
-class _Negative(eqx.Module):
-    log_density: Callable[[Any], Scalar]
-
-    def __call__(self, y: Any) -> Scalar:
-        return -self.log_density(y)
+    def unconstrain(self, y: Any) -> X:
+        """Return x = f⁻¹(y), the free coordinates of a value."""
+        return self.bijection.inverse(y)[0]

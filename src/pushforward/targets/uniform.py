@@ -32,15 +32,12 @@ class Uniform(AbstractFiniteEnergy, AbstractDistribution):
         _check_finite(self, self.space)
 
     def terms(self, x: X) -> Array:
-        """Return log q at every site."""
         return jnp.full(self.space.shape, np.log(self.space.num_states), real_dtype(x))
 
     def local_differences(self, x: X) -> Array:
-        """Return zeros."""
         return jnp.zeros(self.space.moves_shape, real_dtype(x))
 
     def sample(self, *, key: PRNGKey) -> X:
-        """Draw a uniform state."""
         return self.space.reference(key=key)
 
 
@@ -71,16 +68,13 @@ class ProductMeasure(AbstractFiniteEnergy, AbstractDistribution):
         self.log_probs, self.space = jax.nn.log_softmax(log_probs, axis=0), space
 
     def terms(self, x: X) -> Array:
-        """Return −log p_i(x_i)."""
         return -self._of(self.space.label(x))[0]
 
     def local_differences(self, x: X) -> Array:
-        """Return log p_i(x_i) − log p_i(τ)."""
         terms = -self._of(self.space.alternatives(x))
         return (terms - self.terms(x)[None]).reshape(self.space.moves_shape)
 
     def sample(self, *, key: PRNGKey) -> X:
-        """Draw every site from its own law."""
         return self.space.value(jax.random.categorical(key, self.log_probs, axis=0))
 
     def _of(self, labels: Array) -> Array:

@@ -109,7 +109,6 @@ class DenseAction(AbstractEnergy):
         return self.model.space
 
     def __call__(self, x: Float[Array, "N L Lx Ly"]) -> Scalar:
-        """Return U(φ)."""
         electrons = log_det(self.model, x, self.cluster)
         return BosonAction(self.model)(x) - self.model.num_flavours * electrons
 

@@ -50,7 +50,6 @@ class GaussianDisorder(AbstractDisorder):
                 raise InputError(f"{name} is {known}, expected a width >= 0")
 
     def draw(self, model: SpinFermion, *, key: PRNGKey) -> DisorderFields:
-        """Draw the fields of one sample."""
         noise = jax.random.normal(key, (3, *model.shape), model.coupling.dtype)
         coupling = self.g + self.g_prime * noise[0]
         potential = model.potential + (self.potential * noise[1])[None]

@@ -68,7 +68,6 @@ class PseudofermionAction(AbstractAugmented):
         return lax.complex(parts[0], parts[1]) @ jnp.conj(matrix)
 
     def given(self, auxiliary: Array) -> "GivenPseudofermions":
-        """Return S_b(φ) + Σ_f |M_1^{−†}(φ) Φ_f|²."""
         return GivenPseudofermions(self.model, auxiliary, self.cluster)
 
 
@@ -88,7 +87,6 @@ class GivenPseudofermions(AbstractEnergy):
         return self.model.space
 
     def __call__(self, x: Float[Array, "N L Lx Ly"]) -> Scalar:
-        """Return U(φ, Φ)."""
         matrix = _complex(block_matrix(self.model, x, self.cluster))
         r = jnp.linalg.solve(jnp.conj(matrix).T, self.pseudofermions.T)
         return BosonAction(self.model)(x) + jnp.sum(r.real**2 + r.imag**2)

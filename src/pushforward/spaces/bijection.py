@@ -1,14 +1,14 @@
-"""Maps with a log-determinant.
+"""Maps with a log-determinant: from one space onto itself, or from R^n onto allowed values.
 
-A bijection f of a space onto itself pushes a density r to q(f(x)) = r(x)/|det df/dx|. The inverse
-is a method, not another class, so that a flow used backwards is the same object.
+A bijection f pushes a density r to q(f(x)) = r(x)/|det df/dx|. Both directions are methods of one
+object: `forward` and `inverse`.
 """
 
 from abc import abstractmethod
 
 import equinox as eqx
 
-from .._typing import Scalar, X
+from pushforward._typing import Scalar, X
 
 
 class AbstractBijection(eqx.Module):
