@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 X = Any  # one sample: a pytree of arrays living in a space
 V = Any  # a tangent vector at a sample
-Context = Any  # labels, history: what a network is told beside (t, x)
+Context = Any  # labels, history: what a network gets beside (t, x)
 Time = Float[Array, ""]  # 0 = base, 1 = target; always
 Scalar = Float[Array, ""]
 Flag = Bool[Array, ""]

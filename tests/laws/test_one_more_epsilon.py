@@ -24,7 +24,7 @@ def half_cosine(path, t, n):
 
 def HalfCosine(scale=1.0):
     """ε = n cos²(πt/2)."""
-    return Epsilon("HalfCosine", scalar(scale), half_cosine)
+    return Epsilon("HalfCosine", half_cosine, scalar(scale))
 
 
 paths = pf.paths
@@ -115,7 +115,7 @@ def test_the_new_law_runs_in_the_sampler():
     samples = pf.simulate(kernel, 2000, times=times, initial=base, key=jax.random.key(0))
     mean = samples.mean(mixture)
     assert abs(mean.value - 1.8629379501) < 4.5 * mean.error
-    endless = eqx.tree_at(lambda k: k.epsilon, kernel, Epsilon("Endless", scalar(1.0), endless_law))
+    endless = eqx.tree_at(lambda k: k.epsilon, kernel, Epsilon("Endless", endless_law))
     with pytest.raises(pf.errors.NonFinite, match="Endless"):
         pf.simulate(endless, 8, times=times, initial=base, key=jax.random.key(0))
 

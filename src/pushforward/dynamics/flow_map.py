@@ -24,7 +24,7 @@ from .._errors import InputError
 from .._typing import Context, Flag, PRNGKey, Scalar, Time, X
 from ..flows.inverse import AbstractInverse, Newton
 from ..flows.jacobian import with_log_det
-from ..networks.flow_map import AbstractFlowMap, told
+from ..networks.flow_map import AbstractFlowMap, extra_arguments
 from ..paths import AbstractAnnealing
 from ..targets import energy_difference, energy_terms
 from .base import AbstractKernel, Cost, State, no_weight, park
@@ -164,7 +164,7 @@ class FlowMapKernel(AbstractKernel):
         error = jnp.zeros_like(state.log_weight.high)
 
         def flow(x):
-            return self.map(t, t_next, x, **told(state.context, None))
+            return self.map(t, t_next, x, **extra_arguments(state.context))
 
         if self.path is None:
             return self._arrive(state, t_next, flow(state.x), error, error + 1, backwards, error)
@@ -258,7 +258,7 @@ class InverseFlowMap(AbstractKernel):
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next by the inverse of the forward map from t_next to t."""
         kernel = self.forward
-        flow = eqx.Partial(kernel.map, **told(state.context, None))
+        flow = eqx.Partial(kernel.map, **extra_arguments(state.context))
         guess = flow(t, t_next, state.x) if kernel.map.both_ways else state.x
         found = kernel.search(lambda v: flow(t_next, t, v), state.x, guess)
         log_det, sign = jnp.zeros_like(found.error), jnp.ones_like(found.error)

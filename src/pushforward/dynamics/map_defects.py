@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import Context, Time, V, X
-from ..networks.flow_map import AbstractFlowMap, told
+from ..networks.flow_map import AbstractFlowMap, extra_arguments
 
 
 def end_tangent(
     flow: AbstractFlowMap, s: Time, t: Time, x: X, *, context: Context = None
 ) -> tuple[X, V]:
     """Return X_{s,t}(x) and ∂_t X_{s,t}(x)."""
-    extra = told(context, None)
+    extra = extra_arguments(context)
     return jax.jvp(lambda u: flow(s, u, x, **extra), (t,), (jnp.ones_like(t),))
 
 
@@ -32,7 +32,7 @@ def start_tangent(
     flow: AbstractFlowMap, s: Time, t: Time, x: X, direction: V, *, context: Context = None
 ) -> tuple[X, V]:
     """Return X_{s,t}(x) and ∂_s X_{s,t}(x) + ∇X_{s,t}(x) w, w the direction."""
-    extra = told(context, None)
+    extra = extra_arguments(context)
     tangents = (jnp.ones_like(s), direction)
     return jax.jvp(lambda u, y: flow(u, t, y, **extra), (s, x), tangents)
 
@@ -49,7 +49,7 @@ def lagrangian_defect(
     """Return ∂_t X_{s,t}(x) − b_t(X_{s,t}(x)), b the map's own drift unless given."""
     b = flow.drift if drift is None else drift
     y, tangent = end_tangent(flow, s, t, x, context=context)
-    return tangent - b(t, y, **told(context, None))
+    return tangent - b(t, y, **extra_arguments(context))
 
 
 def eulerian_defect(
@@ -63,7 +63,7 @@ def eulerian_defect(
 ) -> V:
     """Return ∂_s X_{s,t}(x) + ∇X_{s,t}(x) b_s(x), b the map's own drift unless given."""
     b = flow.drift if drift is None else drift
-    direction = b(s, x, **told(context, None))
+    direction = b(s, x, **extra_arguments(context))
     return start_tangent(flow, s, t, x, direction, context=context)[1]
 
 
@@ -71,5 +71,5 @@ def semigroup_defect(
     flow: AbstractFlowMap, s: Time, u: Time, t: Time, x: X, *, context: Context = None
 ) -> V:
     """Return X_{u,t}(X_{s,u}(x)) − X_{s,t}(x)."""
-    extra = told(context, None)
+    extra = extra_arguments(context)
     return flow(u, t, flow(s, u, x, **extra), **extra) - flow(s, t, x, **extra)

@@ -77,16 +77,13 @@ class FlowMap(AbstractFlowMap):
         self.net, self.both_ways = net, both_ways
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
-        """Return x + (t − s) N_{s,t}(x)."""
         s, t = time_pair(s, t)
-        return x + (t - s) * self.net(s, t, x, **told(context, key))
+        return x + (t - s) * self.net(s, t, x, **extra_arguments(context, key))
 
     def velocity(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return N_{s,t}(x)."""
-        return self.net(*time_pair(s, t), x, **told(context, key))
+        return self.net(*time_pair(s, t), x, **extra_arguments(context, key))
 
     def drift(self, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return N_{t,t}(x)."""
         return self.velocity(t, t, x, context=context, key=key)
 
 
@@ -115,19 +112,16 @@ class TiedFlowMap(AbstractFlowMap):
         self.known, self.net, self.both_ways = Frozen(drift), net, both_ways
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
-        """Return x + δ b_s(x) + ½ δ² N_{s,t}(x)."""
         s, t = time_pair(s, t)
         return x + (t - s) * self.velocity(s, t, x, context=context, key=key)
 
     def velocity(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return b_s(x) + ½ δ N_{s,t}(x)."""
         s, t = time_pair(s, t)
-        bend = self.net(s, t, x, **told(context, key))
+        bend = self.net(s, t, x, **extra_arguments(context, key))
         return self.drift(s, x, context=context) + 0.5 * (t - s) * bend
 
     def drift(self, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return b_t(x)."""
-        return _like(self.known.value(t, x, **told(context, None)), x)
+        return _like(self.known.value(t, x, **extra_arguments(context)), x)
 
 
 class TwoTimeMLP(eqx.Module):
@@ -197,8 +191,8 @@ def time_pair(s: Time, t: Time) -> tuple[Time, Time]:
     return s, t
 
 
-def told(context: Context, key: PRNGKey | None) -> dict:
-    """Return what a network is told beside (s, t, x): nothing that is None."""
+def extra_arguments(context: Context, key: PRNGKey | None = None) -> dict:
+    """Return context= and key= of a network's call, without those that are None."""
     return {k: v for k, v in (("context", context), ("key", key)) if v is not None}
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
+from .._fields import in_unit_interval
 from .._tree import concrete, scalar
 from .._typing import Context, PRNGKey, Scalar, Time, V, X
 
@@ -29,12 +30,7 @@ class LabelDropout(eqx.Module):
     """
 
     null: Context = eqx.field(converter=lambda null: jax.tree.map(jnp.asarray, null))
-    rate: Scalar = eqx.field(default=0.1, converter=scalar)
-
-    def __check_init__(self):
-        rate = concrete(self.rate)
-        if rate is not None and not (0 <= rate <= 1):
-            raise InputError(f"LabelDropout(rate={rate}): expected a probability in [0, 1]")
+    rate: Scalar = in_unit_interval(default=0.1, example=0.1)
 
     def __call__(self, context: Context, *, key: PRNGKey) -> Context:
         """Return the context, or the null one."""

@@ -1,6 +1,7 @@
-"""Multilayer perceptrons in time and space, with fixed Fourier features."""
+"""Multilayer perceptrons in time and space, with fixed Fourier features; and the zero drift."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from .._tree import Frozen, scalar
-from .._typing import Array, Float, PRNGKey, Scalar, Time
+from .._typing import Array, Context, Float, PRNGKey, Scalar, Time
 
 NUM_TIME_FREQUENCIES = 8
 
@@ -106,6 +107,60 @@ class DriftMLP(eqx.Module):
         return (self.out_scale.value * self.mlp(jnp.concatenate(parts))).reshape(x.shape)
 
 
+class PointMLP(eqx.Module):
+    r"""out_scale · MLP((x − c)/scale, (x0 − c)/scale, features(t), context), zero at first.
+
+    Parameters
+    ----------
+    dim
+        Number of coordinates; x and x0 may have any shape of that size.
+    width, depth
+        Hidden units and hidden layers. Good values 128, 4.
+    scale
+        Length by which x and x0 are divided: the rms of the data.
+    out_scale
+        Multiplies the output; default `scale`.
+    centre
+        c, subtracted first: the mean of the data.
+    num_context
+        Numbers in the context (history, forcing, a flattened pytree), 0 for none.
+    activation
+        Default SiLU.
+    """
+
+    mlp: eqx.nn.MLP
+    scale: Frozen[Scalar]
+    out_scale: Frozen[Scalar]
+    centre: Frozen[Scalar]
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        scale: ArrayLike = 1.0,
+        out_scale: ArrayLike | None = None,
+        centre: ArrayLike = 0.0,
+        num_context: int = 0,
+        activation: Callable = jax.nn.silu,
+        key: PRNGKey,
+    ):
+        size = 2 * dim + 1 + 2 * NUM_TIME_FREQUENCIES + num_context
+        self.mlp = zero_last_layer(eqx.nn.MLP(size, dim, width, depth, activation, key=key))
+        self.scale, self.centre = Frozen(scalar(scale)), Frozen(scalar(centre))
+        self.out_scale = Frozen(scalar(scale if out_scale is None else out_scale))
+
+    def __call__(
+        self, t: Time, x: Array, x0: Array, *, context: Context = None, key: PRNGKey | None = None
+    ) -> Array:
+        """Return an array of x's shape."""
+        parts = [jnp.ravel((v - self.centre.value) / self.scale.value) for v in (x, x0)]
+        given = [jnp.ravel(leaf).astype(x.dtype) for leaf in jax.tree.leaves(context)]
+        out = self.mlp(jnp.concatenate([*parts, time_features(t), *given]))
+        return (self.out_scale.value * out.reshape(x.shape)).astype(x.dtype)
+
+
 class FreeEnergy(eqx.Module):
     """F_t = f(t) − f(0), f a small MLP in time; zero before training.
 
@@ -139,6 +194,34 @@ class FreeEnergy(eqx.Module):
             return self.mlp(time_features(t, self.frequencies))
 
         return f(t) - f(jnp.zeros_like(t))
+
+
+class Zero(eqx.Module):
+    """b = 0: with it NETS is AIS, `Transport` is a reweighting, SMC needs no second code.
+
+    `stages = 0` tells kernels that it is never evaluated: no gradient, no determinant.
+    """
+
+    stages: ClassVar[int] = 0
+
+    def __call__(self, t: Time, x: Array, g: Array | None = None, **_) -> Array:
+        """Return zeros like x."""
+        return jnp.zeros_like(x)
+
+
+class DriftAndFreeEnergy(eqx.Module):
+    """What a neural sampler trains: the model of the `Continuity` objective.
+
+    Parameters
+    ----------
+    drift
+        b(t, x, g), g = ∇U_t(x); for jump processes the rates.
+    free_energy
+        F(t) with F(0) = 0; the objective uses its derivative.
+    """
+
+    drift: Callable
+    free_energy: Callable
 
 
 def zero_last_layer(mlp: eqx.nn.MLP) -> eqx.nn.MLP:

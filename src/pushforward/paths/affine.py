@@ -18,6 +18,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._errors import InputError
+from .._fields import positive
 from .._tree import concrete, scalar
 from .._typing import Scalar, Time, V, X
 from .interpolants import AbstractInterpolant
@@ -63,17 +64,14 @@ class AbstractAffine(AbstractInterpolant):
         return self.coefficients(t).beta
 
     def state(self, t: Time, x0: X, x1: X, z: X) -> X:
-        """Return α x0 + β x1."""
         c = self.coefficients(t)
         return c.alpha * x0 + c.beta * x1
 
     def target(self, t: Time, x0: X, x1: X, z: X) -> V:
-        """Return α' x0 + β' x1."""
         c = self.coefficients(t)
         return c.dalpha * x0 + c.dbeta * x1
 
     def known(self, x0: X) -> tuple:
-        """Return nothing: the drift sees (t, x) alone."""
         return ()
 
 
@@ -90,15 +88,13 @@ class Linear(AbstractAffine):
     Albergo and Vanden-Eijnden 2022; Ma et al. 2024 (arXiv 2401.08740), section 2.
     """
 
-    base_scale: Scalar = eqx.field(default=1.0, converter=scalar)
+    base_scale: Scalar = positive(default=1.0)
 
     def coefficients(self, t: Time) -> Coefficients:
-        """Return (1 − t, −1, t, 1)."""
         one = jnp.ones_like(t)
         return Coefficients(1 - t, -one, t, one)
 
     def inverse_coefficients(self, t: Time) -> InverseCoefficients:
-        """Return (1, t, 1, 1 − t)."""
         one = jnp.ones_like(t)
         return InverseCoefficients(one, t, one, 1 - t)
 
@@ -116,17 +112,14 @@ class Trigonometric(AbstractAffine):
     Albergo, Boffi and Vanden-Eijnden 2023 (arXiv 2303.08797); arXiv 2401.08740, section 2.
     """
 
-    base_scale: Scalar = eqx.field(default=1.0, converter=scalar)
+    base_scale: Scalar = positive(default=1.0)
 
     def coefficients(self, t: Time) -> Coefficients:
-        """Return (cos, −π/2 sin, sin, π/2 cos) of πt/2."""
-        angle = 0.5 * math.pi * t
         # the cosine as a sine, so that α(1) is 0 and not 6e-17
-        cos, sin = jnp.sin(0.5 * math.pi * (1 - t)), jnp.sin(angle)
+        cos, sin = jnp.sin(0.5 * math.pi * (1 - t)), jnp.sin(0.5 * math.pi * t)
         return Coefficients(cos, -0.5 * math.pi * sin, sin, 0.5 * math.pi * cos)
 
     def inverse_coefficients(self, t: Time) -> InverseCoefficients:
-        """Return (cos, 2/π sin, sin, 2/π cos) of πt/2."""
         c = self.coefficients(t)
         return InverseCoefficients(c.alpha, c.beta * (2 / math.pi), c.beta, c.alpha * (2 / math.pi))
 
@@ -152,7 +145,7 @@ class VariancePreserving(AbstractAffine):
 
     beta_min: Scalar = eqx.field(default=0.1, converter=scalar)
     beta_max: Scalar = eqx.field(default=20.0, converter=scalar)
-    base_scale: Scalar = eqx.field(default=1.0, converter=scalar)
+    base_scale: Scalar = positive(default=1.0)
 
     def __check_init__(self):
         low, high = concrete(self.beta_min), concrete(self.beta_max)
@@ -167,13 +160,12 @@ class VariancePreserving(AbstractAffine):
         return exponent, 0.5 * tau * spread + 0.5 * self.beta_min
 
     def coefficients(self, t: Time) -> Coefficients:
-        """Return (√(−expm1(2L)), −β²L'/α, e^L, βL')."""
         exponent, rate = self._exponent(t)
         alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
         return Coefficients(alpha, -(beta**2) * rate / alpha, beta, beta * rate)
 
     def inverse_coefficients(self, t: Time) -> InverseCoefficients:
-        """Return (α, α/L', β, α²/(βL')): the cancelled forms, finite up to t = 1."""
+        # α, α/L', β, α²/(βL'): the cancelled forms, finite up to t = 1
         exponent, rate = self._exponent(t)
         alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
         return InverseCoefficients(alpha, alpha / rate, beta, alpha**2 / (beta * rate))

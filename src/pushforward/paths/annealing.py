@@ -47,12 +47,10 @@ class Annealing(AbstractAnnealing):
             )
 
     def at(self, t: Time) -> AbstractEnergy:
-        """Return (1 − s) U_0 + s U_1."""
         s = self.schedule(t)
         return mix((self.base, self.target), jnp.stack([1 - s, s]))
 
     def denergy_dt(self, t: Time, x: X) -> Scalar:
-        """Return s'(t) (U_1 − U_0)."""
         return self.schedule.rate(t) * (self.target(x) - self.base(x))
 
 
@@ -74,9 +72,7 @@ class ParameterPath(AbstractAnnealing):
     base: AbstractEnergy
 
     def at(self, t: Time) -> AbstractEnergy:
-        """Return U(·; α(t))."""
         return self.family(self.curve(t))
 
     def denergy_dt(self, t: Time, x: X) -> Scalar:
-        """Return ∂_t U(x; α(t)) by one JVP."""
         return jax.jvp(lambda s: self.at(s)(x), (t,), (jnp.ones_like(t),))[1]

@@ -50,14 +50,12 @@ class Velocity(AbstractPrediction):
     """r = E[İ|x]; trained on `path.target`, for any interpolant (a Föllmer drift, say)."""
 
     def estimate(self, path: AbstractAffine, t: Time, x: X, raw: V) -> Decoded:
-        """Return e = (β'x − βr)/Δ, D = (αr − α'x)/Δ and r."""
         i = path.inverse_coefficients(t)
         noise = i.dbeta_over_delta * x - i.beta_over_delta * raw
         data = i.minus_dalpha_over_delta * x + i.alpha_over_delta * raw
         return Decoded(noise, data, raw)
 
     def residual(self, path: AbstractInterpolant, t: Time, x0: X, x1: X, z: X, raw: V) -> V:
-        """Return r − target."""
         return raw - path.target(t, x0, x1, z)
 
 
@@ -65,12 +63,10 @@ class Noise(AbstractPrediction):
     """r = E[x0|x]; singular at β = 0: use times in [1e-3, 1 − 1e-3]."""
 
     def estimate(self, path: AbstractAffine, t: Time, x: X, raw: V) -> Decoded:
-        """Return e = r, D = (x − αr)/β."""
         c = path.coefficients(t)
         return _with_velocity(path, t, raw, (x - c.alpha * raw) / c.beta)
 
     def residual(self, path: AbstractAffine, t: Time, x0: X, x1: X, z: X, raw: V) -> V:
-        """Return r − x0."""
         return raw - x0
 
 
@@ -78,13 +74,11 @@ class Score(AbstractPrediction):
     """r = ∇log ρ_t(x); singular at β = 0."""
 
     def estimate(self, path: AbstractAffine, t: Time, x: X, raw: V) -> Decoded:
-        """Return e = −α s0² r, D = (x − αe)/β."""
         c = path.coefficients(t)
         noise = -(c.alpha * path.base_scale**2) * raw
         return _with_velocity(path, t, noise, (x - c.alpha * noise) / c.beta)
 
     def residual(self, path: AbstractAffine, t: Time, x0: X, x1: X, z: X, raw: V) -> V:
-        """Return α s0² r + x0."""
         return (path.alpha(t) * path.base_scale**2) * raw + x0
 
 
@@ -92,12 +86,10 @@ class Data(AbstractPrediction):
     """r = E[x1|x]; e is singular at α = 0: use times up to 1 − 1e-3."""
 
     def estimate(self, path: AbstractAffine, t: Time, x: X, raw: V) -> Decoded:
-        """Return e = (x − βr)/α, D = r."""
         c = path.coefficients(t)
         return _with_velocity(path, t, (x - c.beta * raw) / c.alpha, raw)
 
     def residual(self, path: AbstractAffine, t: Time, x0: X, x1: X, z: X, raw: V) -> V:
-        """Return r − x1."""
         return raw - x1
 
 

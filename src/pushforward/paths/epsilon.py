@@ -18,7 +18,7 @@ One more law is a function of (path, t, n), and a second one where ε/α needs a
     def cosine(path, t, n):
         return n * jnp.cos(0.5 * jnp.pi * t) ** 2
 
-    kernel = InterpolantSDE(predictor, Epsilon("cosine", 1.0, cosine))
+    kernel = InterpolantSDE(predictor, Epsilon("cosine", cosine))
 """
 
 import math
@@ -43,10 +43,10 @@ class Epsilon(eqx.Module):
     ----------
     name
         For messages.
-    scale
-        n >= 0 of the law: the leaf to scan, one compilation for all values.
     law
         ε(path, t, n), a function at the top of a file (a new one for each kernel compiles again).
+    scale
+        n >= 0: the leaf to scan, one compilation for all values.
     law_over_alpha
         ε/α as a function of the same arguments. Default: the quotient; at α = 0 it is 0 where ε
         vanishes too, else infinite.
@@ -58,8 +58,8 @@ class Epsilon(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
-    scale: Scalar = non_negative()
     law: Law
+    scale: Scalar = non_negative(default=1.0)
     law_over_alpha: Law | None = None
 
     def value(self, path: Any, t: Time) -> Scalar:
@@ -101,7 +101,8 @@ _LAWS: dict[str, tuple[Law, Law | None]] = {
 
 
 def _made(name: str, scale: ArrayLike) -> Epsilon:
-    return Epsilon(name, scalar(scale), *_LAWS[name])
+    law, law_over_alpha = _LAWS[name]
+    return Epsilon(name, law, scalar(scale), law_over_alpha)
 
 
 def ZeroEpsilon() -> Epsilon:
@@ -157,7 +158,7 @@ def FollmerEpsilon(scale: ArrayLike = 1.0) -> Epsilon:
 
 def EpsilonFunction(function: Callable[[Time], Scalar], scale: ArrayLike = 1.0) -> Epsilon:
     """ε = n f(t), f any function: the w of SiT's code (n = 1), or g² of a noise g dW (n = 1/2)."""
-    return Epsilon("EpsilonFunction", scalar(scale), eqx.Partial(_of_time, function))
+    return Epsilon("EpsilonFunction", eqx.Partial(_of_time, function), scalar(scale))
 
 
 def _of_time(function, path, t, n):

@@ -24,7 +24,7 @@ class AbstractInterpolant(eqx.Module):
 
     @abstractmethod
     def known(self, x0: X) -> tuple:
-        """Return what the drift is told beside (t, x): nothing, or (x0,) of a point mass.
+        """Return what the drift gets beside (t, x): nothing, or (x0,) of a point mass.
 
         A drift is called `drift(t, x, *path.known(x0), context=..., key=...)`.
         """

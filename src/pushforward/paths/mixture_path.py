@@ -1,8 +1,8 @@
 r"""A path through mixtures: each component travels from the base to its own place.
 
 ρ_t = Σ_k w_k N(t μ_k, v_k(t) 1), v_k = (1 − t)² s_0² + t² s_k². Normalised, so F_t = 0, and the
-drift that transports it exactly is known. It USES THE MEANS of the target, which a sampler is not
-told: results along it are a check of the machine, not an achievement.
+drift that transports it exactly is known. It USES THE MEANS of the target, which a sampler does
+not know: results along it are a check of the machine, not an achievement.
 """
 
 from typing import ClassVar, cast
@@ -63,14 +63,12 @@ class MixturePath(AbstractAnnealing):
         return ((1 - t) * self.base_scale) ** 2 + (t * self.components.scale) ** 2
 
     def at(self, t: Time) -> Mixture:
-        """Return the mixture Σ_k w_k N(t μ_k, v_k(t))."""
         shape = self.components.space.shape
         component = jax.vmap(lambda mean, v: Normal(shape, t * mean, jnp.sqrt(v)))
         components = component(self.components.mean, self.variance(t))
         return Mixture(components, self.target.log_weights)
 
     def denergy_dt(self, t: Time, x: Array) -> Scalar:
-        """Return ∂_t U_t(x) by one JVP."""
         return jax.jvp(lambda s: self.at(s)(x), (t,), (jnp.ones_like(t),))[1]
 
     def exact_drift(self, t: Time, x: Array, g: Array | None = None, **_) -> Array:

@@ -19,13 +19,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
+from .._fields import positive
 from .._tree import concrete, scalar
-from .._typing import Array, Scalar, Time, X
+from .._typing import Scalar, Time, X
 from .interpolants import AbstractInterpolant
 
 Three = tuple[Scalar, Scalar, Scalar]
@@ -33,6 +33,8 @@ Three = tuple[Scalar, Scalar, Scalar]
 
 class AbstractPointMass(AbstractInterpolant):
     """A path from the point x0 to ρ(·|x0); everything follows from α, β, σ and ϱ."""
+
+    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
 
     @abstractmethod
     def values(self, t: Time) -> Three:
@@ -47,17 +49,14 @@ class AbstractPointMass(AbstractInterpolant):
         return jax.jvp(self.values, (t,), (jnp.ones_like(t),))
 
     def state(self, t: Time, x0: X, x1: X, z: X) -> X:
-        """Return I_t = α x0 + β x1 + σ √t z."""
         alpha, beta, sigma = self.values(t)
         return alpha * x0 + beta * x1 + sigma * jnp.sqrt(t) * z
 
     def target(self, t: Time, x0: X, x1: X, z: X) -> X:
-        """Return R = α̇ x0 + β̇ x1 + σ̇ √t z."""
         dalpha, dbeta, dsigma = self.values_and_rates(t)[1]
         return dalpha * x0 + dbeta * x1 + dsigma * jnp.sqrt(t) * z
 
     def known(self, x0: X) -> tuple:
-        """Return (x0,): a drift is called drift(t, x, x0, context=...)."""
         return (x0,)
 
     def variance(self, t: Time) -> Scalar:
@@ -107,35 +106,27 @@ class PointMass(AbstractPointMass):
         At t = 0, ϱ is 0/0 here (the members know its limit); no sampler asks for it.
     """
 
-    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
     alpha: Callable[[Time], Scalar]
     beta: Callable[[Time], Scalar]
     sigma: Callable[[Time], Scalar]
 
     def __check_init__(self):
-        ends = [concrete(jnp.stack(self.values(scalar(t)))) for t in (0.0, 1.0)]
-        wrong = "alpha beta sigma at t = 0 and 1 are {}, {}: expected 1, 0, positive and 0, 1, 0"
-        if ends[0] is None or ends[1] is None:
+        start, end = (concrete(jnp.stack(self.values(scalar(t)))) for t in (0.0, 1.0))
+        if start is None or end is None:
             return
-        (a0, b0, s0), end = ends[0], ends[1]
-        small = max(abs(a0 - 1), abs(b0), *abs(end - (0, 1, 0)))
-        if not (small < 1e-5 and s0 > 0):
-            raise InputError(wrong.format(ends[0], end))
+        error = max(*abs(start[:2] - (1, 0)), *abs(end - (0, 1, 0)))
+        if not (error < 1e-5 and start[2] > 0):
+            raise InputError(
+                f"alpha beta sigma at t = 0 and 1 are {start}, {end}: expected 1, 0, positive and "
+                "0, 1, 0"
+            )
 
     def values(self, t: Time) -> Three:
-        """Return α, β, σ."""
         return self.alpha(t), self.beta(t), self.sigma(t)
 
     def gain(self, t: Time) -> Scalar:
-        """Return tσD/β; t > 0."""
         (_, beta, sigma), (_, dbeta, dsigma) = self.values_and_rates(t)
         return t * sigma * (dbeta * sigma / beta - dsigma)
-
-
-def _positive(what: object, scale: Array) -> None:
-    known = concrete(scale)
-    if known is not None and not (known > 0).all():
-        raise InputError(f"{type(what).__name__}(scale={known}): expected a positive scale")
 
 
 class LinearPoint(AbstractPointMass):
@@ -147,18 +138,12 @@ class LinearPoint(AbstractPointMass):
         a > 0. Good values: 1 for data of unit rms, .1 for video latents.
     """
 
-    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def __check_init__(self):
-        _positive(self, self.scale)
+    scale: Scalar = positive(default=1.0)
 
     def values(self, t: Time) -> Three:
-        """Return 1 − t, t, a(1 − t)."""
         return 1 - t, t, self.scale * (1 - t)
 
     def gain(self, t: Time) -> Scalar:
-        """Return a²(1 − t)."""
         return self.scale**2 * (1 - t)
 
 
@@ -173,18 +158,12 @@ class QuadraticPoint(AbstractPointMass):
         a > 0. Good values: 1 for data of unit rms, .1 for video latents.
     """
 
-    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def __check_init__(self):
-        _positive(self, self.scale)
+    scale: Scalar = positive(default=1.0)
 
     def values(self, t: Time) -> Three:
-        """Return 1 − t, t², a(1 − t)."""
         return 1 - t, t**2, self.scale * (1 - t)
 
     def gain(self, t: Time) -> Scalar:
-        """Return a²(1 − t)(2 − t)."""
         return self.scale**2 * (1 - t) * (2 - t)
 
 
@@ -200,16 +179,10 @@ class BrownianBridgePoint(AbstractPointMass):
         a > 0.
     """
 
-    references: ClassVar[tuple[str, ...]] = ("follmer2024",)
-    scale: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def __check_init__(self):
-        _positive(self, self.scale)
+    scale: Scalar = positive(default=1.0)
 
     def values(self, t: Time) -> Three:
-        """Return 1 − t, t, a√(1 − t)."""
         return 1 - t, t, self.scale * jnp.sqrt(1 - t)
 
     def gain(self, t: Time) -> Scalar:
-        """Return a²(1 − t/2)."""
         return self.scale**2 * (1 - 0.5 * t)

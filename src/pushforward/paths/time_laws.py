@@ -1,17 +1,23 @@
-r"""Laws of the training time t in [0, 1], each by its quantile function.
+r"""Laws of the training time t in [0, 1], and of pairs of times (s, t) for flow maps.
 
-`law.sample(key=key)` is the quantile of a uniform number, so a law can be shifted, stratified over
-a batch, or integrated by quadrature without another formula. Time laws in the literature are
-often stated in noise time 1 − t; here t = 0 is the base.
+A law of one time is given by its quantile function: `law.sample(key=key)` is the quantile of a
+uniform number, so a law can be shifted, stratified over a batch, or integrated by quadrature
+without another formula. The literature often states time laws in noise time 1 − t; here t = 0 is
+the base. A pair says from where and to where a flow map is trained to jump: `Triangle` (s <= t)
+suffices to generate; `Square` trains the backward map X_{t,s} too, which encodes.
 """
 
+import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
 from .._errors import InputError
+from .._fields import positive
 from .._tree import concrete, scalar
 from .._typing import PRNGKey, Scalar, Time
 
@@ -48,7 +54,6 @@ class UniformTime(AbstractTimeLaw):
             raise InputError(f"UniformTime({low}, {high}): expected 0 <= low < high <= 1")
 
     def quantile(self, u: Scalar) -> Time:
-        """Return low + (high − low) u."""
         return self.low + (self.high - self.low) * u
 
 
@@ -66,13 +71,56 @@ class LogitNormal(AbstractTimeLaw):
     """
 
     mean: Scalar = eqx.field(default=0.0, converter=scalar)
-    std: Scalar = eqx.field(default=1.0, converter=scalar)
-
-    def __check_init__(self):
-        std = concrete(self.std)
-        if std is not None and not std > 0:
-            raise InputError(f"LogitNormal(std={std}): expected a positive number")
+    std: Scalar = positive(default=1.0)
 
     def quantile(self, u: Scalar) -> Time:
-        """Return sigmoid(std Φ^{-1}(u) − mean)."""
         return jax.nn.sigmoid(self.std * ndtri(u) - self.mean)
+
+
+class AbstractPairTimes(eqx.Module):
+    """A law of (s, t) on the unit square.
+
+    `both_ways` says whether t < s occurs: only then is the backward map trained.
+    """
+
+    both_ways: eqx.AbstractClassVar[bool]
+
+    @abstractmethod
+    def sample(self, *, progress: Scalar, key: PRNGKey) -> tuple[Time, Time]:
+        """Draw (s, t); `progress` is the step divided by the steps of the schedule."""
+
+    @abstractmethod
+    def log_density(self, s: Time, t: Time) -> Scalar:
+        """Return the log density at (s, t), −inf outside."""
+
+
+class Triangle(AbstractPairTimes):
+    """Two independent uniform times in order, s <= t: density 2, E s = 1/3, E t = 2/3."""
+
+    both_ways: ClassVar[bool] = False
+
+    def sample(self, *, progress: Scalar, key: PRNGKey) -> tuple[Time, Time]:
+        u, v = _two(key)
+        return jnp.minimum(u, v), jnp.maximum(u, v)
+
+    def log_density(self, s: Time, t: Time) -> Scalar:
+        return jnp.where((0 <= s) & (s <= t) & (t <= 1), math.log(2.0), -jnp.inf)
+
+
+class Square(AbstractPairTimes):
+    """Two independent uniform times in either order."""
+
+    both_ways: ClassVar[bool] = True
+
+    def sample(self, *, progress: Scalar, key: PRNGKey) -> tuple[Time, Time]:
+        return _two(key)
+
+    def log_density(self, s: Time, t: Time) -> Scalar:
+        inside = (0 <= s) & (s <= 1) & (0 <= t) & (t <= 1)
+        return jnp.where(inside, 0.0, -jnp.inf)
+
+
+def _two(key: PRNGKey) -> tuple[Time, Time]:
+    # with one key for both, every pair would lie on a curve, and no loss would show it
+    here, there = jax.random.split(key)
+    return jax.random.uniform(here), jax.random.uniform(there)

@@ -31,11 +31,9 @@ class Identity(AbstractSchedule):
     """s(t) = t."""
 
     def __call__(self, t: Time) -> Scalar:
-        """Return t."""
         return t
 
     def rate(self, t: Time) -> Scalar:
-        """Return 1."""
         return jnp.ones_like(t)
 
 
@@ -52,11 +50,9 @@ class ExponentialWarp(AbstractSchedule):
     kappa: Scalar = eqx.field(converter=scalar)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return s(t)."""
         return jnp.expm1(self.kappa * t) / jnp.expm1(self.kappa)
 
     def rate(self, t: Time) -> Scalar:
-        """Return κ e^{κt}/(e^κ − 1)."""
         return self.kappa * jnp.exp(self.kappa * t) / jnp.expm1(self.kappa)
 
 
@@ -80,12 +76,10 @@ class Interpolated(AbstractSchedule):
             raise InputError(f"knots must increase from 0 to 1, got {known}")
 
     def __call__(self, t: Time) -> Scalar:
-        """Return s(t)."""
         times = jnp.linspace(0, 1, self.knots.size, dtype=self.knots.dtype)
         return jnp.interp(t, times, self.knots)
 
     def rate(self, t: Time) -> Scalar:
-        """Return the slope of the piece that holds t."""
         pieces = self.knots.size - 1
         k = jnp.clip(jnp.floor(t * pieces).astype(jnp.int32), 0, pieces - 1)
         return (self.knots[k + 1] - self.knots[k]) * pieces

@@ -61,7 +61,7 @@ def forecaster(
         `Plain()` (default), `Endpoint(path)`, `AffineReference.fit(path, x0, x1)`.
     network
         `net(t, x, x0, context=..., key=...)`; default a `PointMLP` of `depth` hidden layers of
-        `width`, told the mean and the rms of the data.
+        `width`, scaled by the mean and the rms of the data.
     epsilon, solver
         Of the sampler, to be changed after training: `FollmerEpsilon()`, `EulerMaruyama()`.
     steps
@@ -82,9 +82,9 @@ def forecaster(
         raise InputError(f"the pairs have a standard deviation of {rms}: nothing to forecast")
     path = QuadraticPoint(rms) if path is None else path
     if network is None:
-        told = sum(leaf[0].size for leaf in jax.tree.leaves(pairs.context))
+        num_context = sum(leaf[0].size for leaf in jax.tree.leaves(pairs.context))
         network = PointMLP(
-            mean.size, width=width, depth=depth, scale=rms, centre=mean, num_context=told,
+            mean.size, width=width, depth=depth, scale=rms, centre=mean, num_context=num_context,
             key=jax.random.fold_in(key, 1),
         )  # fmt: skip
     return Recipe(

@@ -25,7 +25,7 @@ class NoInfo(eqx.Module):
 
 
 class Pair(eqx.Module):
-    """A training sample of an interpolant: the time, the two ends, and what a network is told."""
+    """A training sample of an interpolant: the time, the two ends, and the context of a network."""
 
     t: Time
     x0: X

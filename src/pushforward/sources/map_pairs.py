@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._typing import Context, PRNGKey, Scalar, Time, X
-from ..paths.pair_times import AbstractPairTimes, Triangle
+from ..paths.time_laws import AbstractPairTimes, Triangle
 from .base import AbstractSource, Pair
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._typing import PRNGKey, Scalar
-from ...networks.flow_map import told
+from ...networks.flow_map import extra_arguments
 from ...paths.interpolants import AbstractInterpolant
 from ..base import AbstractObjective
 from ..regression import Regression
@@ -41,7 +41,7 @@ class Diagonal(AbstractObjective):
             return loss, MapInfo(info.square)
         z = jax.random.normal(jax.random.fold_in(key, 0), pair.x1.shape, pair.x1.dtype)
         x = self.path.state(pair.t, pair.x0, pair.x1, z)
-        extra = told(pair.context, None)
+        extra = extra_arguments(pair.context)
         apart = model.drift(pair.t, x, **extra) - self.teacher(pair.t, x, **extra)
         loss = jnp.mean(apart**2)
         return loss, MapInfo(loss)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from ..._errors import InputError
 from ..._typing import PRNGKey
 from ...dynamics.map_defects import end_tangent
-from ...networks.flow_map import told
+from ...networks.flow_map import extra_arguments
 from ...paths.interpolants import AbstractInterpolant
 from .base import AbstractMapObjective
 
@@ -39,6 +39,6 @@ class FMM(AbstractMapObjective):
             )
         z = self.noise(pair.x1, key)
         x = self.path.state(pair.t, pair.x0, pair.x1, z)
-        y = model(pair.t, pair.s, x, **told(pair.context, None))
+        y = model(pair.t, pair.s, x, **extra_arguments(pair.context))
         back, tangent = end_tangent(model, pair.s, pair.t, y, context=pair.context)
         return tangent - self.path.target(pair.t, pair.x0, pair.x1, z), back - x

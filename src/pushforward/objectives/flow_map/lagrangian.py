@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..._typing import PRNGKey
 from ...dynamics.map_defects import end_tangent
-from ...networks.flow_map import told
+from ...networks.flow_map import extra_arguments
 from ...paths.interpolants import AbstractInterpolant
 from .base import AbstractMapObjective, AbstractStop, StopNothing, StopTarget
 
@@ -42,7 +42,7 @@ class LSD(AbstractMapObjective):
         """Return ∂_t X − v_{t,t}(X)."""
         x = self.path.state(pair.s, pair.x0, pair.x1, self.noise(pair.x1, key))
         y, tangent = end_tangent(model, pair.s, pair.t, x, context=pair.context)
-        drift = model.drift(pair.t, y, **told(pair.context, None))
+        drift = model.drift(pair.t, y, **extra_arguments(pair.context))
         return (tangent - self.stop.target(drift),)
 
 
@@ -75,5 +75,5 @@ class LMD(AbstractMapObjective):
         """Return ∂_t X − b_t(X)."""
         x = self.path.state(pair.s, pair.x0, pair.x1, self.noise(pair.x1, key))
         y, tangent = end_tangent(model, pair.s, pair.t, x, context=pair.context)
-        drift = self.drift(pair.t, y, **told(pair.context, None))
+        drift = self.drift(pair.t, y, **extra_arguments(pair.context))
         return (tangent - self.stop.target(drift),)

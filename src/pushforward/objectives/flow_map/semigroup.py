@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._typing import PRNGKey, Scalar, Time
-from ...networks.flow_map import told
+from ...networks.flow_map import extra_arguments
 from ...paths.interpolants import AbstractInterpolant
 from .base import AbstractMapObjective, AbstractStop, StopTarget
 
@@ -73,7 +73,7 @@ class PSD(AbstractMapObjective):
 
     def residual(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple:
         """Return v_{s,t} − ((1 − g) v_{s,u} + g v_{u,t}(X_{s,u})), times t − s for end points."""
-        s, t, extra = pair.s, pair.t, told(pair.context, None)
+        s, t, extra = pair.s, pair.t, extra_arguments(pair.context)
         g = self.fraction.sample(t, key=jax.random.fold_in(key, 1))
         u = g * s + (1 - g) * t
         x = self.path.state(s, pair.x0, pair.x1, self.noise(pair.x1, key))
