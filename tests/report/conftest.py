@@ -1,7 +1,6 @@
 """Run folders as an experiment leaves them: finished, running, failed, empty, hostile."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from pushforward import report
+from pushforward.runs import RunFolder
 
 CONFIG = """\
 seed = 0
@@ -29,19 +29,17 @@ steps = 2000
 batch = 1024
 learning_rate = 3e-3
 """
-ENVIRONMENT = [
-    {
-        "started": "2026-01-05T10:12:13+00:00",
-        "command": ["pushforward", "run", "nets-gmm40", "preset=laptop", "fit.steps=2000"],
-        "python": "3.11.9",
-        "versions": {"pushforward": "0.1.0", "jax": "0.10.2"},
-        "devices": {"kind": "cpu", "platform": "cpu", "count": 1, "processes": 1},
-        "git": {"commit": "27b901e4c0ffee", "dirty": True},
-        "cores": 2,
-        "memory": "8.3 GB",
-        "dtype": "float32",
-    }
-]
+ENVIRONMENT = {
+    "started": "2026-01-05T10:12:13+00:00",
+    "command": ["pushforward", "run", "nets-gmm40", "preset=laptop", "fit.steps=2000"],
+    "python": "3.11.9",
+    "versions": {"pushforward": "0.1.0", "jax": "0.10.2"},
+    "devices": {"kind": "cpu", "platform": "cpu", "count": 2, "processes": 1},
+    "git": {"commit": "27b901e4c0ffee", "dirty": True},
+    "cores": 2,
+    "memory": "8.3 GB",
+    "dtype": "float32",
+}
 SUMMARY = {
     "results": {
         "ESS, geometric path": {
@@ -96,19 +94,15 @@ SUMMARY = {
         "mixture": {"ESS/n": 0.9991, "n": 2000, "largest weight": 0.00061, "ELBO": -0.0004},
         "SMC": {"ESS/n": 0.524, "n": 2000, "largest weight": 0.00411, "ELBO": -0.37},
     },
-    "warnings": [
-        "The mixture path uses the means of the target: a check, not an achievement.",
-        "Recovered from a damaged checkpoint at step 1200.",
+    "findings": [],
+    "notices": ["stage train-geometric: step 1200 was damaged, it went on from step 800"],
+    "warnings": ["The mixture path uses the means of the target: a check, not an achievement."],
+    "seconds": {"total": 176.0, "compile": 21.4, "train": 131.2, "sample": 14.9, "evaluate": 8.3},
+    "cost": [
+        {"method": "geometric, training", "energies": 0, "gradients": 5_120_000},
+        {"method": "geometric, sampling", "energies": 202_000, "s per effective sample": 0.00231},
+        {"method": "SMC", "energies": 300_000, "gradients": 305_000},
     ],
-    "seconds": {"compile": 21.4, "train": 131.2, "sample": 14.9, "evaluate": 8.3},
-    "cost": {
-        "columns": ["method", "energies", "gradients", "divergences", "s per effective sample"],
-        "rows": [
-            ["geometric, training", 0, 5_120_000, 2_048_000, None],
-            ["geometric, sampling", 202_000, 202_000, 800_000, 0.00231],
-            ["SMC", 300_000, 305_000, 0, 0.0049],
-        ],
-    },
     "references": "@article{nets, title={NETS}, url={https://arxiv.org/abs/2410.02711}}",
     "notes": ["Break-even against SMC: 61 000 effective samples."],
 }
@@ -129,64 +123,6 @@ def log_density(half: float, scale: float = 1.3133, shrink: float = 1.0, size: i
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)
     distance = ((grid[:, :, None] - shrink * means()) ** 2).sum(-1) / (2 * scale**2)
     return np.log(np.exp(-distance).mean(-1) + 1e-300) - 2 * np.log(scale)
-
-
-def example_figures() -> dict:
-    """The figures of nets-gmm40 from numbers that look like its own."""
-    random = np.random.RandomState(1)
-    t = np.linspace(0, 1, 101)
-    ess = {"geometric": 1 - 0.09 * t**2, "mixture": 1 - 0.001 * t, "SMC": 0.75 + 0.25 * (1 - t)}
-    log_z = {"geometric": -0.6 * t * (1 - t), "mixture": 2e-3 * np.sin(9 * t), "SMC": -0.7 * t**2}
-    weights = {
-        "geometric": 0.3 * random.standard_normal(2000),
-        "mixture": 0.03 * random.standard_normal(2000),
-        "SMC": 0.9 * random.standard_normal(2000),
-    }
-    modes = {label: random.multinomial(2000, np.full(40, 1 / 40)) / 2000 for label in weights}
-    times = [0.0, 0.25, 0.5, 0.75, 1.0]
-    half = [200, 160, 100, 60, 50]
-    shrink = [0.0, 0.2, 0.6, 0.95, 1.0]
-    scales = [70, 50, 20, 3, 1.3133]
-    walk = [
-        (s, f * mixture_draws(1000) + k * random.standard_normal((1000, 2)))
-        for s, f, k in zip(times, shrink, scales, strict=True)
-    ]
-    grids = [log_density(h, k, f, 100) for h, k, f in zip(half, scales, shrink, strict=True)]
-    steps = np.arange(200, 2001, 200)
-    grow = 1 - np.exp(-steps / 500)
-    evaluations = {
-        "geometric": {"ess": 0.92 * grow, "log_z": 0.1 * (grow - 1), "log_z_error": 0.01 + 0 * grow}
-    }
-    noise = np.geomspace(0.1, 100, 8)
-    x = np.linspace(-5, 5, 200)
-    normal = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    draws = {name: mixture_draws(2000, i) for i, name in enumerate(weights)}
-    return {
-        "samples": report.density_with_samples(log_density(50), (-50, 50, -50, 50), draws),
-        "particles": report.particles_at_times(
-            {"geometric": walk, "mixture": walk},
-            [(-h, h) for h in half],
-            {"geometric": grids, "mixture": grids},
-        ),
-        "mode-weights": report.mode_histogram(modes, 1 / 40, count=2000.0),
-        "along-time": report.along_time(
-            {k: (t, v) for k, v in ess.items()}, {k: (t, v) for k, v in log_z.items()}, exact=0.0
-        ),
-        "log-weights": report.weights_histogram(weights),
-        "ess-against-noise": report.ess_against(
-            noise,
-            {
-                "geometric, Transport": 0.9 - 0.1 * np.log(noise) ** 2 / 12,
-                "geometric, two-kernel": (0.6 - 0.2 * np.log(noise) ** 2 / 12, 0.03 + 0 * noise),
-                "mixture": 0.99 + 0 * noise,
-            },
-            r"noise $\varepsilon / s_1^2$",
-        ),
-        "evaluation": report.evaluation_curves(steps, evaluations),
-        "marginals": report.marginals(
-            {"$x_1$": {"exact": (x, normal), "geometric": random.standard_normal(2000)}}
-        ),
-    }
 
 
 def every_figure() -> dict:
@@ -232,93 +168,101 @@ def every_figure() -> dict:
     }
 
 
-def write_metrics(folder: Path, steps: int = 2000, every: int = 4) -> None:
-    random = np.random.RandomState(3)
-    folder.mkdir(parents=True)
-    with (folder / "metrics.jsonl").open("w") as file:
-        for step in range(every, steps + 1, every):
-            row = {
-                "step": step,
-                "seconds": 0.065 * step,
-                "loss": 900 * np.exp(-step / 300) * random.lognormal(0, 0.4) + 2.0,
-                "grad_norm": 40 * np.exp(-step / 500) * random.lognormal(0, 0.5),
-                "learning_rate": 1.5e-3 * (1 + np.cos(np.pi * step / 2000)),
-            }
-            row = {k: round(float(v), 6) for k, v in row.items()} | {"step": step}
-            if step == 400:
-                row["loss"] = "nan"
-            file.write(json.dumps(row) + "\n")
+def metrics(steps: int = 2000, every: int = 4) -> list[dict]:
+    random, rows = np.random.RandomState(3), []
+    for step in range(every, steps + 1, every):
+        loss = 900 * np.exp(-step / 300) * random.lognormal(0, 0.4) + 2.0
+        row = {
+            "step": step,
+            "seconds": 0.065 * step,
+            "loss": loss,
+            "objective.loss": loss,
+            "skipped": 0,
+            "dimension": 2.0,
+            "grad_norm": 40 * np.exp(-step / 500) * random.lognormal(0, 0.5),
+            "learning_rate": 1.5e-3 * (1 + np.cos(np.pi * step / 2000)),
+        }
+        rows.append(row | ({"loss": np.nan, "objective.loss": np.nan} if step == 400 else {}))
+    return rows
 
 
-def finished_run(path: Path) -> Path:
-    path.mkdir(parents=True)
-    (path / "config.toml").write_text(CONFIG)
-    (path / "env.json").write_text(json.dumps({"starts": ENVIRONMENT, "format": 1}))
-    (path / "summary.json").write_text(json.dumps(SUMMARY))
-    status = {"state": "finished", "step": 2000, "total": 2000, "restarts": 1}
-    (path / "status.json").write_text(json.dumps(status))
-    write_metrics(path / "stages" / "train-geometric")
-    done = {"steps": 2000, "seconds": 131.2}
-    (path / "stages" / "train-geometric" / "done.json").write_text(json.dumps(done))
+def write_run(path: Path, *, config=CONFIG, summary=None, rows=(), done=None, **status) -> Path:
+    """Write a run as the harness does: one training stage, a status, perhaps a summary."""
+    with RunFolder.create(path, config=config, environment=ENVIRONMENT) as run:
+        stage = run.stage("train-geometric")
+        stage.append_metrics(list(rows))
+        if done is not None:
+            stage.finish(done)
+        if summary is not None:
+            run.write_summary(summary)
+        run.set_status(**status)
+    return path
+
+
+def finished_run(path: Path, **changes) -> Path:
+    done, live = {"steps": 2000, "seconds": 131.2}, {"stage": "train-geometric", "step": 2000}
+    summary = SUMMARY | changes
+    write_run(path, summary=summary, rows=metrics(), done=done, **live, state="finished")
+    with RunFolder.open(path, write=True) as run:
+        run.add_environment(ENVIRONMENT | {"started": "2026-01-06T10:12:13+00:00"})
     return path
 
 
 def running_run(path: Path) -> Path:
-    finished_run(path)
-    (path / "summary.json").unlink()
-    (path / "stages" / "train-geometric" / "done.json").unlink()
+    live = {"stage": "train-geometric", "step": 2000, "total": 5000, "eta": 190.0}
+    write_run(path, rows=metrics(), **live, state="running")
     with (path / "stages" / "train-geometric" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2004, "lo')  # torn: the process is in the middle of a line
-    status = {"state": "running", "step": 2000, "total": 5000, "eta": 190.0}
-    status |= {"heartbeat": datetime.now(UTC).isoformat(), "restarts": 0}
-    (path / "status.json").write_text(json.dumps(status))
     return path
 
 
 def failed_run(path: Path) -> Path:
-    finished_run(path)
-    (path / "stages" / "train-geometric" / "done.json").unlink()
-    (path / "summary.json").write_text(json.dumps({"seconds": {"train": 80.0}}))
     error = "NonFinite: the loss is nan at step 1201\nfirst leaf: .drift.layers[0].weight\n"
     error += "last good checkpoint: step 1200"
-    status = {"state": "failed", "step": 1201, "total": 2000, "error": error}
-    (path / "status.json").write_text(json.dumps(status))
+    live = {"stage": "train-geometric", "step": 1201, "total": 2000, "error": error}
+    write_run(path, summary={"seconds": {"total": 80.0}}, rows=metrics(), **live, state="failed")
     (path / "crash.txt").write_text("Traceback (most recent call last):\n  ...\nNonFinite")
     return path
 
 
 def hostile_run(path: Path) -> Path:
-    path.mkdir(parents=True)
     text = json.dumps(HOSTILE)
-    (path / "config.toml").write_text(
-        f"seed = 1\n{text} = {text}\n[pushforward]\nexperiment = {text}\npreset = {text}\n"
-    )
-    (path / "env.json").write_text(json.dumps([{HOSTILE: HOSTILE, "command": HOSTILE}]))
-    status = {"state": "failed", "error": HOSTILE, "step": HOSTILE, "total": -1, "eta": []}
-    (path / "status.json").write_text(json.dumps(status))
     entry = dict.fromkeys(("value", "error", "expected", "source", "deviation"), HOSTILE)
     entry |= dict.fromkeys(("verdict", "unit", "note"), HOSTILE)
+    finding = dict.fromkeys(("severity", "subject", "text", "stage"), HOSTILE)
     summary = {
         "results": {HOSTILE: entry, "list": [1, 2], "nan": {"value": "nan", "error": "inf"}},
         "diagnostics": {HOSTILE: {HOSTILE: {HOSTILE: HOSTILE}}},
+        "findings": [finding, HOSTILE],
+        "notices": [HOSTILE],
         "warnings": [HOSTILE, {"text": HOSTILE}],
-        "seconds": {HOSTILE: 1.0, "x": HOSTILE, "y": 1e400},
+        "seconds": {HOSTILE: 1.0, "x": HOSTILE, "y": 1e300, "total": HOSTILE},
         "cost": [{HOSTILE: HOSTILE}],
-        "figures": {HOSTILE: HOSTILE, "../../secret.svg": HOSTILE, "evil.svg": HOSTILE},
         "references": HOSTILE,
         "notes": [HOSTILE],
-        "headline": HOSTILE,
     }
-    (path / "summary.json").write_text(json.dumps(summary))
-    stage = path / "stages" / "<b>stage"
-    stage.mkdir(parents=True)
-    rows = [json.dumps({"step": i, HOSTILE: i * i}) + "\n" for i in range(9)]
-    (stage / "metrics.jsonl").write_text("".join([*rows[:5], "not json\n", *rows[5:]]))
+    write_run(
+        path,
+        config=f"seed = 1\n{text} = {text}\n[pushforward]\nexperiment = {text}\npreset = {text}\n",
+        summary=summary,
+        rows=[{"step": i, HOSTILE: i * i} for i in range(9)],
+        state="failed",
+        stage=HOSTILE,
+        error=HOSTILE,
+        step=HOSTILE,
+        total=-1,
+        eta=[],
+    )
+    with RunFolder.open(path, write=True) as run:
+        run.add_environment({HOSTILE: HOSTILE, "command": HOSTILE})
     (path / "figures").mkdir()
     (path / "figures" / "evil.svg").write_text('<svg width="9" height="9"><script>1</script></svg>')
     (path / "figures" / "fake.png").write_text("no picture")
+    (path / "figures" / "captions.json").write_text(json.dumps({HOSTILE: {"title": HOSTILE}}))
     (path.parent / "secret.svg").write_text("<svg><text>secret</text></svg>")
     (path / "figures" / "link.svg").symlink_to(path.parent / "secret.svg")
+    (path.parent / "secret.txt").write_text("secret")
+    (path / "crash.txt").symlink_to(path.parent / "secret.txt")
     return path
 
 
@@ -345,5 +289,5 @@ def make_run(tmp_path):
 
 @pytest.fixture(scope="session")
 def figures():
-    """The figures of nets-gmm40, drawn once."""
-    return example_figures()
+    """Every verb's figure, drawn once."""
+    return {name.replace(", ", "-"): figure for name, figure in every_figure().items()}

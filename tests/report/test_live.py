@@ -1,11 +1,11 @@
 """The live page costs little and ends nothing."""
 
-import json
 import logging
 
 import pytest
 
 from pushforward.report import LiveReport, live
+from pushforward.runs import RunFolder
 
 
 class Clock:
@@ -68,11 +68,10 @@ def test_first_page_is_there_at_once(make_run):
 
 
 def test_curves_are_drawn_again_only_when_their_file_changed(make_run, monkeypatch):
-    from pushforward.report import figures, page
+    from pushforward.report import page, plots
 
-    drawn = []
-    draw = figures.training_curves
-    monkeypatch.setattr(figures, "training_curves", lambda *a: drawn.append(1) or draw(*a))
+    drawn, draw = [], plots.curves
+    monkeypatch.setattr(plots, "curves", lambda *a, **k: drawn.append(1) or draw(*a, **k))
     page._drawn.cache_clear()
     path = make_run("running")
     watcher = LiveReport(path, every=0.0)
@@ -81,8 +80,8 @@ def test_curves_are_drawn_again_only_when_their_file_changed(make_run, monkeypat
     watcher.figure(1, "none", ValueError("no figure"))
     watcher.close()
     assert len(drawn) == 1
-    with (path / "stages" / "train-geometric" / "metrics.jsonl").open("a") as file:
-        file.write("\n" + json.dumps({"step": 3000, "loss": 1.0}) + "\n")
+    with RunFolder.open(path, write=True) as run:
+        run.stage("train-geometric").append_metrics([{"step": 3000, "loss": 1.0}])
     watcher.figure(2, "none", ValueError("no figure"))
     watcher.close()
     assert len(drawn) == 2

@@ -13,6 +13,8 @@ from .chains import chain_histories as chain_histories
 from .chains import charge_histogram as charge_histogram
 from .clouds import density_with_samples as density_with_samples
 from .clouds import particles_at_times as particles_at_times
+from .compare import compare as compare
+from .compare import write_comparison as write_comparison
 from .exchange import swap_rates as swap_rates
 from .exchange import work_histograms as work_histograms
 from .figures import along_time as along_time

@@ -1,23 +1,42 @@
-"""Reading a run folder while believing nothing in it.
+"""Reading a run while believing nothing in it.
 
-A run may be alive, killed, half written or made by somebody else. So every file may be missing
-or torn (then it is empty, and the page says so), every text is stripped of characters that act
-instead of being seen, no link leads out of the folder, and nothing here raises.
+A run may be alive, killed, half written or made by somebody else. All files of a run are read by
+`runs`; here a file that is torn, missing, far too large or a link out of the folder is an empty
+part and a sentence on the page, and every text is stripped of characters that act instead of being
+seen. Nothing here raises. `READ` names every key that the page looks at.
 """
 
-import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .notation import number
+from pushforward._errors import InputError
+from pushforward.runs import RunFolder, Stage
 
 LONGEST_TEXT = 4_000
-LONGEST_FILE = 8_000_000
-MOST_ROWS = 4_000  # metric rows kept for a curve
+LONGEST_FILE = 8_000_000  # of a document; the metrics of a stage may be longer
+MOST_ROWS = 4_000  # rows of metrics kept for a curve
+# The keys that the page knows, by the document that holds them: a run writes all of them (`error`
+# where it failed). What stands in `diagnostics`, `cost` and a start is shown whatever its keys.
+READ: dict[str, tuple[str, ...]] = {
+    "status": ("state", "stage", "step", "total", "eta", "heartbeat", "restarts", "error"),
+    "summary": (
+        "results", "findings", "notices", "warnings", "notes", "diagnostics", "seconds", "cost",
+        "references",
+    ),
+    "result": (
+        "value", "error", "unit", "expected", "comparison", "source", "deviation", "note",
+        "verdict",
+    ),
+    "finding": ("severity", "subject", "text", "stage"),
+    "start": ("started", "command", "python", "versions", "devices", "dtype", "cores", "git"),
+    "header": ("experiment", "preset"),
+    "done": ("steps", "seconds"),
+    "caption": ("title", "caption", "error"),
+}  # fmt: skip
 # Controls, and the marks that reorder or hide text: they are written out as \u202e instead.
 _ACTING = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -26,136 +45,96 @@ _ACTING = re.compile(
 
 
 @dataclass
-class Stage:
-    """One named stage of a run: its metric rows (thinned), its `done.json` if it has ended."""
+class StageFacts:
+    """One stage: its rows of metrics (thinned), and what it left at its end (None before)."""
 
     name: str
-    metrics: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
     done: dict[str, Any] | None = None
-    damaged: int = 0
-    skipped: float = 0.0
-
-    @property
-    def last(self) -> dict[str, Any]:
-        """The newest metric row, or an empty one."""
-        return self.rows[-1] if self.rows else {}
 
 
 @dataclass
 class Facts:
-    """What the files of a run folder say; every part may be empty."""
+    """What a run folder says; every part may be empty."""
 
     path: Path
-    config: dict[str, Any]
-    config_text: str
-    starts: list[dict[str, Any]]
-    status: dict[str, Any]
-    summary: dict[str, Any]
-    captions: dict[str, Any]
-    stages: list[Stage]
-    crash: str
-    problems: list[str]
+    is_run: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    status: dict[str, Any] = field(default_factory=lambda: pick("status", {}))
+    summary: dict[str, Any] = field(default_factory=lambda: pick("summary", {}))
+    stages: list[StageFacts] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
-    def about(self) -> dict[str, Any]:
-        """The `[pushforward]` table of the configuration: experiment, preset, version."""
-        return mapping(self.config.get("pushforward"))
+    def header(self) -> dict[str, Any]:
+        """The `[pushforward]` table of the configuration."""
+        return pick("header", self.config.get("pushforward"))
 
     @property
     def name(self) -> str:
         """The experiment's name, else the folder's."""
-        return text(self.about.get("experiment")) or clean(self.path.name) or "run"
+        return text(self.header["experiment"]) or clean(self.path.name) or "run"
 
     @property
-    def is_empty(self) -> bool:
-        """True if no file tells of a run."""
-        known = (self.config, self.config_text, self.starts, self.status, self.summary, self.stages)
-        return not any(known)
+    def command_path(self) -> str:
+        """The folder as it stands in a command line."""
+        return clean(f"{self.path.parent.name}/{self.path.name}")
+
+    def attempt(self, read: Callable[[], Any], otherwise: Any = None) -> Any:
+        """Return what `read` gives, all its texts clean; note why it gave nothing."""
+        try:
+            return cleaned(read())
+        except Exception as error:  # whatever is wrong with a file, the rest is shown
+            problem = clean(str(error) or type(error).__name__)[:600]
+            self.problems += [problem] if problem not in self.problems else []
+            return otherwise
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path | str) -> Facts:
     """Read everything a report shows from the run folder `path`."""
-    path = Path(path).resolve()
-    problems: list[str] = []
-    config_text = read_text(path / "config.toml")
-    try:
-        config = mapping(cleaned(tomllib.loads(config_text)))
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        config = {}
-        problems.append(f"config.toml is not readable: {clean(str(error))}")
-    starts = read_json(path / "env.json", problems)
-    starts = starts.get("starts", starts) if isinstance(starts, dict) else starts
-    folders = _folders(path / "stages")
-    if not folders and (path / "metrics.jsonl").exists():
-        folders = [path]  # a library call with folder=PATH leaves one bare stage
-    stages = [read_stage(folder) for folder in folders]
-    for stage in stages:
-        if stage.damaged:
-            problems.append(f"stage {stage.name}: {stage.damaged} unreadable metric lines left out")
-    return Facts(
-        path=path,
-        config=config,
-        config_text=clean(config_text),
-        starts=[start for start in map(mapping, listing(starts)) if start],
-        status=mapping(read_json(path / "status.json", problems)),
-        summary=mapping(read_json(path / "summary.json", problems)),
-        captions=mapping(read_json(path / "figures" / "captions.json", problems)),
-        stages=stages,
-        crash=clean(read_text(path / "crash.txt"))[-LONGEST_TEXT:],
-        problems=problems,
-    )
+    facts = Facts(Path(path).resolve())
+    run = facts.attempt(lambda: opened(facts.path))
+    if run is None:
+        return facts
+    facts.is_run = True
+    facts.config = mapping(facts.attempt(lambda: tomllib.loads(run.config())))
+    facts.starts = [s for s in map(mapping, listing(facts.attempt(run.environment))) if s]
+    facts.status = pick("status", facts.attempt(run.status))
+    facts.summary = pick("summary", facts.attempt(run.summary))
+    facts.stages = [_stage(facts, stage) for stage in facts.attempt(run.stages, [])]
+    return facts
 
 
-def read_stage(folder: Path) -> Stage:
+def opened(path: Path) -> RunFolder | None:
+    """Return the run in a folder, None where nothing has run; refuse what is not its own."""
+    if all(p.name in ("report.html", "figures") for p in path.iterdir()):
+        return None
+    require_own_files(path)
+    return RunFolder.open(path)
+
+
+def require_own_files(folder: Path) -> None:
+    """Refuse a document of more than 8 MB, and a link that leads out of the folder."""
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".jsonl", ".toml") and not inside(folder, path):
+            raise InputError(f"{path.name} is a link that leads out of its folder: it is not read")
+        if path.suffix in (".json", ".toml") and path.stat().st_size > LONGEST_FILE:
+            raise InputError(f"{path.name} has more than {LONGEST_FILE} bytes: it is not read")
+
+
+def _stage(facts: Facts, stage: Stage) -> StageFacts:
     """Read one stage; of very long metrics every k-th row and the last one are kept."""
-    stage = Stage(clean(folder.name), folder / "metrics.jsonl")
-    stride, count, newest, torn = 1, 0, None, False
-    for line in _lines(stage.metrics):
-        row = _parse(line)
-        if not isinstance(row, dict):
-            stage.damaged += bool(line.strip())
-            torn = True
-            continue
-        newest, torn = mapping(cleaned(row)), False
-        stage.skipped = max(stage.skipped, number(newest.get("skipped")) or 0.0)
-        if count % stride == 0:
-            stage.rows.append(newest)
-            if len(stage.rows) == 2 * MOST_ROWS:
-                stage.rows, stride = stage.rows[::2], 2 * stride
-        count += 1
-    if newest is not None and stage.rows[-1] is not newest:
-        stage.rows.append(newest)
-    stage.damaged -= torn and stage.damaged > 0  # a torn last line is how a killed run ends
-    if inside(folder, folder / "done.json"):
-        stage.done = mapping(read_json(folder / "done.json", []))
-        stage.skipped = number(stage.done.get("skipped")) or stage.skipped
-    return stage
 
+    def read() -> list[dict[str, Any]]:
+        require_own_files(stage.path)
+        rows = stage.metrics()
+        stride = -(-len(rows) // MOST_ROWS)
+        return rows[:: max(stride, 1)] + (rows[-1:] if stride > 1 else [])
 
-def read_text(path: Path) -> str:
-    """Return the text of a small file inside its run folder, or an empty string."""
-    try:
-        if not inside(path.parent, path) or path.stat().st_size > LONGEST_FILE:
-            return ""
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def read_json(path: Path, problems: list[str]) -> Any:
-    """Return a cleaned JSON value, or an empty dict; an unreadable file is noted in `problems`."""
-    content = read_text(path)
-    if not content.strip():
-        return {}
-    value = _parse(content)
-    if value is None:
-        problems.append(f"{path.name} is torn or not JSON")
-        return {}
-    value = cleaned(value)
-    if isinstance(value, dict):
-        value.pop("format", None)  # the number of the file's format is not for readers
-    return value
+    rows = facts.attempt(read, [])
+    done = facts.attempt(lambda: stage.done() or {}, {}) if stage.finished else None
+    return StageFacts(clean(stage.name), rows, done if done is None else pick("done", done))
 
 
 def inside(folder: Path, path: Path) -> bool:
@@ -187,6 +166,11 @@ def cleaned(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def pick(document: str, value: Any) -> dict[str, Any]:
+    """Return the keys of `READ[document]` and nothing else, None where they are missing."""
+    return {key: mapping(value).get(key) for key in READ[document]}
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """Return `value` if it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
@@ -205,36 +189,3 @@ def text(value: Any, longest: int = LONGEST_TEXT) -> str:
         return ""
     content = value if isinstance(value, str) else str(value)
     return content if len(content) <= longest else content[:longest] + " …"
-
-
-def _parse(content: str) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        if not inside(path.parent, path):
-            return
-        with path.open(encoding="utf-8", errors="replace") as file:
-            while line := file.readline(1_000_000):
-                yield line
-    except OSError:
-        return
-
-
-def _folders(path: Path) -> list[Path]:
-    """Return the folders of the stages, in the order in which the run made them."""
-    try:
-        folders = [p for p in path.iterdir() if p.is_dir() and not p.is_symlink()]
-        return sorted(folders, key=lambda p: (_place(p), p.name))
-    except OSError:
-        return []
-
-
-def _place(folder: Path) -> float:
-    card = mapping(read_json(folder / "stage.json", []))
-    place = number(card.get("index"))
-    return 0.0 if place is None or place != place else place

@@ -13,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import markupsafe
+import numpy as np
 
 from pushforward._errors import NotARun
 from pushforward.formats.durable import write_bytes
 
-from .facts import Facts, Stage, clean, listing, mapping, read_facts, read_stage, text
+from .facts import Facts, StageFacts, clean, listing, mapping, pick, read_facts, text
 from .notation import format_count, format_number, format_seconds, number
 from .pictures import LARGEST_PAGE, Picture, encode, fill, read_pictures, save_figures
 from .tables import as_tables, cell, flat_items, time_rows
-from .verdict import Verdict, judge, results
+from .verdict import judge, progress, results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 REFRESH = 10  # seconds between two looks at a live page
-CURVES = ("loss", "grad_norm", "gradient_norm", "learning_rate", "ess", "log_z", "acceptance")
-COUNTERS = ("step", "seconds", "skipped", "time", "t", "index")
-MOST_STAGES = 8
+LONG = 15  # rows of results above which the figures come first
+CURVES = ("loss", "grad_norm", "learning_rate", "ess", "log_z", "acceptance")
+COUNTERS = ("step", "seconds", "skipped", "time", "t", "index", "evaluation")
 
 
 def write_report(
@@ -67,61 +68,70 @@ def write_report(
 def render(facts: Facts, now: datetime.datetime | None = None) -> str:
     """Return the page of a run as text."""
     now = now or datetime.datetime.now(datetime.UTC)
-    rows = results(facts)
+    rows, summary = results(facts), facts.summary
     verdict = judge(facts, rows, now)
-    training = [(stage.name, p) for stage in facts.stages if (p := stage_picture(stage))]
-    room = LARGEST_PAGE - sum(len(p.source) for _, p in training)
-    return _template().render(
+    curves = [picture for stage in facts.stages if (picture := stage_picture(stage))]
+    room = LARGEST_PAGE - sum(len(p.source) for p in curves)
+    starts = [pick("start", start) for start in facts.starts]
+    return fill_page(
         name=facts.name,
-        preset=text(facts.about.get("preset"), 60),
-        facts_line=_facts_line(facts),
+        preset=text(facts.header["preset"], 60),
+        facts_line=_facts_line(facts, starts[-1]) if starts else [],
         verdict=verdict,
-        progress=_progress(verdict),
-        refresh=REFRESH if verdict.live else None,
-        updated=f"{now:%H:%M:%S} UTC",
-        date=f"{now:%d %B %Y}",
+        progress=progress(facts) if verdict.state != "finished" else None,
+        crash=clean(_crash(facts.path)),
         rows=rows,
-        notes=[text(note) for note in listing(facts.summary.get("notes"))][:30],
-        pictures=read_pictures(facts, room),
-        training=training,
+        is_long=len(rows) > LONG,
+        notes=[text(note) for note in listing(summary["notes"])][:30],
+        pictures=read_pictures(facts.path / "figures", room),
+        curves=curves,
         stages=[_stage_row(stage) for stage in facts.stages],
-        diagnostics=as_tables(facts.summary.get("diagnostics")),
-        times=time_rows(facts.summary.get("seconds")),
-        cost=as_tables(facts.summary.get("cost")),
+        diagnostics=as_tables(summary["diagnostics"]),
+        times=time_rows(summary["seconds"]),
+        cost=as_tables(summary["cost"]),
         config=flat_items(facts.config),
-        config_text="" if facts.config else text(facts.config_text),
-        changed=_changed(facts),
-        starts=[_environment(start) for start in reversed(facts.starts)][:20],
-        command=_command(facts),
-        again=_again(facts),
-        references=text(facts.summary.get("references"), 20_000),
-        crash=facts.crash,
+        changed=_changed(starts),
+        starts=[flat_items(_shown(start)) for start in reversed(facts.starts)][:20],
+        command=_command(starts),
+        again=f"pushforward run {facts.name} --config {facts.command_path}/config.toml"
+        if facts.header["experiment"]
+        else "",
+        references=text(summary["references"], 20_000),
+        now=now,
     )
 
 
-def stage_picture(stage: Stage) -> Picture | None:
-    """Draw the training curves of a stage, or return None if it recorded too little."""
-    if len(stage.rows) < 2:
-        return None
+def fill_page(*, now: datetime.datetime, verdict: Any, **parts: Any) -> str:
+    """Fill the template; parts that are not given are left out."""
+    return _template().render(
+        verdict=verdict,
+        refresh=REFRESH if verdict.is_live else None,
+        updated=f"{now:%H:%M:%S} UTC",
+        date=f"{now:%d %B %Y}",
+        **parts,
+    )
+
+
+def stage_picture(stage: StageFacts) -> Picture | None:
+    """Draw the scalars that a stage recorded, or return None if there is nothing to see."""
+    names = curve_names(stage.rows)
+    columns = ("step", "t", *names)
+    rows = tuple(tuple(number(row.get(key)) for key in columns) for row in stage.rows)
+    return _drawn(stage.name, columns, rows) if names else None
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(name: str, columns: tuple[str, ...], values: tuple) -> Picture:
+    """Draw a stage once for every state of its metrics: a live page redraws what has changed."""
+    rows = [dict(zip(columns, row, strict=True)) for row in values]
+    names, xlabel = columns[2:], None if "loss" in columns else "step"
+    if xlabel and any(row["t"] is not None for row in rows):
+        rows, xlabel = [row | {"step": row["t"]} for row in rows], "time $t$"
+    picture = Picture(f"Recorded scalars of stage {name}")
     try:
-        stat = stage.metrics.stat()
-        return _drawn(stage.metrics, stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        return None
+        from . import plots
 
-
-@functools.lru_cache(maxsize=MOST_STAGES)
-def _drawn(metrics: Path, size: int, modified: int) -> Picture | None:
-    """Draw a stage once for every state of its file: a live page redraws what has changed."""
-    stage = read_stage(metrics.parent)
-    names = curve_names(stage)
-    if not names:
-        return None
-    picture = Picture(f"Recorded scalars of stage {stage.name}")
-    try:
-        from .figures import training_curves
-
-        figure = training_curves(stage.rows, names)
+        figure = plots.curves(rows, names, xlabel=xlabel)
         picture.caption = vars(figure)["pushforward_caption"]
         fill(picture, *encode(figure))
     except Exception as error:  # a curve must not cost the page
@@ -129,41 +139,40 @@ def _drawn(metrics: Path, size: int, modified: int) -> Picture | None:
     return picture
 
 
-def curve_names(stage: Stage) -> list[str]:
-    """Choose up to three scalars to draw: loss, gradient norm, learning rate come first."""
-    keys = dict.fromkeys(key for row in stage.rows[:: len(stage.rows) // 50 + 1] for key in row)
-    drawable = [
-        key
-        for key in keys
-        if key not in COUNTERS
-        and not key.endswith("_ema")
-        and sum(number(row.get(key)) is not None for row in stage.rows) > 1
-    ]
-    known = [name for name in CURVES if name in drawable]
-    return (known + [key for key in drawable if key not in known])[:3]
+def curve_names(rows: list[dict[str, Any]]) -> list[str]:
+    """Choose up to three scalars that change; the loss comes first, and no series twice."""
+    drawn: dict[str, np.ndarray] = {}
+    keys = dict.fromkeys(key for row in rows for key in row)
+    for key in [*(name for name in CURVES if name in keys), *keys]:
+        values = np.array([number(row.get(key)) for row in rows], dtype=float)
+        told = values[np.isfinite(values)]
+        is_new = not any(np.array_equal(values, other, equal_nan=True) for other in drawn.values())
+        if key not in COUNTERS and told.size > 1 and np.ptp(told) > 0 and is_new:
+            drawn[key] = values
+    return list(drawn)[:3]
 
 
-def _facts_line(facts: Facts) -> list[str]:
+def _facts_line(facts: Facts, start: dict[str, Any]) -> list[str]:
     """Device, precision and versions of the newest start, as far as the file names them."""
-    start = facts.starts[-1] if facts.starts else {}
-    version = mapping(start.get("versions"))
-    words = [_date(start.get("start") or start.get("started") or start.get("utc"))]
-    words += [_device(device) for device in listing(start.get("devices"))[:4]]
-    words += [f"{cell(start['cores'])} cores"] if start.get("cores") else []
-    words += [text(start.get("dtype"), 40)]
-    for name in ("pushforward", "jax", "python"):
-        found = version.get(name) or start.get(name)
-        words += [f"{name} {text(found, 30)}"] if found else []
-    if commit := text(mapping(start.get("git")).get("commit"), 10):
-        words.append(f"commit {commit[:7]}{'+' if mapping(start['git']).get('dirty') else ''}")
+    device, versions, git = (mapping(start[key]) for key in ("devices", "versions", "git"))
+    words = [_date(start["started"])]
+    if device.get("kind"):
+        words.append(f"{cell(device.get('count', 1))} × {cell(device['kind'])}")
+    words += [f"{cell(start['cores'])} cores"] if start["cores"] else []
+    words.append(text(start["dtype"], 40))
+    for name in ("pushforward", "jax"):
+        words += [f"{name} {text(versions[name], 30)}"] if versions.get(name) else []
+    words += [f"python {text(start['python'], 30)}"] if start["python"] else []
+    if commit := text(git.get("commit"), 40):
+        words.append(f"commit {commit[:7]}{'+' if git.get('dirty') else ''}")
     if "seed" in facts.config:
         words.append(f"seed {cell(facts.config['seed'])}")
     return [word for word in words if word]
 
 
-def _environment(start: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return one start as keys and values, without the configuration shown above it."""
-    return flat_items({k: v for k, v in start.items() if not k.startswith("config")})
+def _shown(start: dict[str, Any]) -> dict[str, Any]:
+    """Return one start without the configuration, which is shown above it."""
+    return {k: v for k, v in start.items() if not k.startswith("config")}
 
 
 def _date(value: Any) -> str:
@@ -173,62 +182,42 @@ def _date(value: Any) -> str:
         return text(value, 40)
 
 
-def _device(device: Any) -> str:
-    """Return `2 × cpu` of `{"kind": "cpu", "count": 2}`, anything else as text."""
-    if isinstance(device, dict) and device.get("kind"):
-        count = device.get("count", 1)
-        return cell(device["kind"]) if count == 1 else f"{cell(count)} × {cell(device['kind'])}"
-    return cell(device)
-
-
-def _progress(verdict: Verdict) -> tuple[int, int] | None:
-    step, total = verdict.step, verdict.total
-    if step is None or not total or not 0 <= step <= total < 1e15 or verdict.state == "finished":
-        return None
-    return int(step), int(total)
-
-
-def _stage_row(stage: Stage) -> list[str]:
-    done = stage.done or {}
-    last = stage.last
-    step = done.get("steps", done.get("step", last.get("step")))
-    seconds = done.get("seconds", last.get("seconds"))
-    state = "done" if stage.done is not None else "open"
-    loss = format_number(last.get("loss")) if number(last.get("loss")) is not None else ""
+def _stage_row(stage: StageFacts) -> list[str]:
+    done, last = stage.done or {}, stage.rows[-1] if stage.rows else {}
+    step = done.get("steps") or last.get("step")
+    seconds = done.get("seconds") or last.get("seconds")
+    loss = format_number(last["loss"]) if number(last.get("loss")) is not None else ""
+    state = "open" if stage.done is None else "done"
     return [stage.name, state, format_count(step), format_seconds(seconds), loss]
 
 
-def _command(facts: Facts) -> str:
+def _command(starts: list[dict[str, Any]]) -> str:
     """Return the command line as typed, from the newest start."""
-    start = facts.starts[-1] if facts.starts else {}
-    command = start.get("command") or start.get("command_line") or start.get("argv")
-    if isinstance(command, list):
-        command = " ".join(text(word, 400) for word in command)
-    return text(command, 2000)
+    words = listing(starts[-1]["command"]) if starts else []
+    return text(" ".join(text(word, 400) for word in words), 2000)
 
 
-def _again(facts: Facts) -> str:
-    """Return the command that makes the same run again from its configuration."""
-    if not facts.about.get("experiment"):
-        return ""
-    folder = f"{facts.path.parent.name}/{clean(facts.path.name)}"
-    return f"pushforward run {facts.name} --config {folder}/config.toml"
-
-
-def _changed(facts: Facts) -> set[str]:
+def _changed(starts: list[dict[str, Any]]) -> set[str]:
     """Keys that were given on the command line."""
-    words = _command(facts).split()
+    words = _command(starts).split()
     return {word.split("=", 1)[0] for word in words if "=" in word and not word.startswith("-")}
+
+
+def _crash(path: Path) -> str:
+    """Return the end of `crash.txt`, if it is a file of this folder."""
+    try:
+        crash = path / "crash.txt"
+        if crash.is_symlink():
+            return ""
+        return crash.read_text(encoding="utf-8", errors="replace")[-4000:]
+    except OSError:
+        return ""
 
 
 @functools.cache
 def _template() -> jinja2.Template:
     environment: Any = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["style"] = markupsafe.Markup((HERE / "style.css").read_text("utf-8"))
     return environment.get_template("page.html.jinja")

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pushforward._errors import InputError
 from pushforward.formats.durable import storage_error, write_bytes
 
-from .facts import Facts, clean, inside, mapping, text
-from .style import look
+from .facts import clean, cleaned, inside, mapping, pick, text
+from .plots.style import look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,25 +99,16 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
     write_bytes(folder / "captions.json", json.dumps(fresh | kept, indent=1).encode())
 
 
-def read_pictures(facts: Facts, room: int = LARGEST_PAGE) -> list[Picture]:
-    """Return the run's pictures in the order of their captions, as far as `room` bytes allow."""
-    folder = facts.path / "figures"
-    notes: dict[str, Any] = facts.captions | {
-        file: note
-        for file, note in mapping(facts.summary.get("figures")).items()
-        if file not in facts.captions
-    }
-    try:
-        found = sorted(clean(p.name) for p in folder.iterdir() if p.suffix in (".svg", ".png"))
-    except OSError:
-        found = []
+def read_pictures(folder: Path, room: int = LARGEST_PAGE) -> list[Picture]:
+    """Return the pictures in a folder in the order of their captions, as `room` bytes allow."""
+    notes = mapping(cleaned(_read(folder / "captions.json")))
+    found = sorted(clean(p.name) for p in folder.glob("*") if p.suffix in (".svg", ".png"))
     pictures = []
     for file in [*notes, *(file for file in found if file not in notes)][:100]:
-        note = notes.get(file)
-        caption = text(note.get("caption") if isinstance(note, dict) else note)
-        note = mapping(note)
-        picture = Picture(text(note.get("title")) or _title(file.rsplit(".", 1)[0]), caption)
-        if note.get("error"):
+        note = pick("caption", notes.get(file))
+        title = text(note["title"]) or _title(file.rsplit(".", 1)[0])
+        picture = Picture(title, text(note["caption"]))
+        if note["error"]:
             picture.reason = f"This figure could not be drawn: {text(note['error'])}"
         else:
             room -= load(picture, folder / file, folder, room)

@@ -1,7 +1,6 @@
-"""Any JSON value as a table: the page shows what a summary holds without knowing its keys."""
+"""Any JSON value as a table: the page shows what a summary holds whatever its keys."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .facts import mapping, text
 from .notation import DASH, format_count, format_number, format_seconds, number
@@ -10,37 +9,31 @@ MOST_ROWS = 300
 PARTS = ("compile", "train", "sample", "evaluate")  # in the order in which they happen
 
 
-@dataclass
-class Table:
+class Table(NamedTuple):
     """A heading (may be empty), the heads of the columns (may be empty), rows of texts."""
 
-    heading: str = ""
-    columns: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
+    heading: str
+    columns: list[str]
+    rows: list[list[str]]
 
 
 def as_tables(value: Any, heading: str = "") -> list[Table]:
     """Return the tables that show `value`.
 
-    `{columns, rows}` is a table already; a dict of dicts is a matrix with one row per outer key;
-    a dict of numbers and texts has two columns; a list of dicts has one row per entry. In a
-    mixed dict the plain entries come first and each nested one gets its own table.
+    A list of dicts has one row per entry; a dict of dicts is a matrix with one row per outer key;
+    a dict of numbers and texts has two columns. In a mixed dict the plain entries come first and
+    each nested one gets its own table.
     """
-    if isinstance(value, list):
-        if value and all(isinstance(row, dict) for row in value):
-            columns = _keys(value)
-            return [Table(heading, columns, [_cells(row, columns) for row in value[:MOST_ROWS]])]
-        return [Table(heading, [], [[cell(entry)] for entry in value[:MOST_ROWS]])] if value else []
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        columns = _keys(value)
+        return [Table(heading, columns, [_cells(row, columns) for row in value[:MOST_ROWS]])]
     if not isinstance(value, dict):
-        return [Table(heading, [], [[cell(value)]])] if value is not None else []
-    if isinstance(value.get("columns"), list) and isinstance(value.get("rows"), list):
-        columns = [cell(c) for c in value["columns"]]
-        rows = [row if isinstance(row, list) else [row] for row in value["rows"][:MOST_ROWS]]
-        texts = [[cell(c) for c in row[: len(columns)]] for row in rows]
-        return [Table(heading, columns, [r + [DASH] * (len(columns) - len(r)) for r in texts])]
+        entries = value if isinstance(value, list) else [value]
+        rows = [[cell(entry)] for entry in entries[:MOST_ROWS] if entry is not None]
+        return [Table(heading, [], rows)] if rows else []
     inner = [v for v in value.values() if isinstance(v, dict)]
     flat = all(not isinstance(v, dict) for entry in inner for v in entry.values())
-    if inner and flat and len(inner) == len(value) and not any("columns" in v for v in inner):
+    if inner and flat and len(inner) == len(value):
         columns = _keys(inner)
         rows = [[key, *_cells(entry, columns)] for key, entry in value.items()]
         return [Table(heading, ["", *columns], rows[:MOST_ROWS])]
@@ -80,15 +73,12 @@ def cell(value: Any) -> str:
         return text(", ".join(f"{k} = {cell(v)}" for k, v in value.items()), 400) or DASH
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
         return format_count(value)
-    if isinstance(value, str):
-        return text(value, 400)
-    return format_number(value)
+    return text(value, 400) if isinstance(value, str) else format_number(value)
 
 
 def _is_nested(value: Any) -> bool:
-    return isinstance(value, dict) or (
-        isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
-    )
+    rows = value if isinstance(value, list) else [value]
+    return bool(rows) and all(isinstance(row, dict) for row in rows)
 
 
 def _keys(entries: list[dict[str, Any]]) -> list[str]:
