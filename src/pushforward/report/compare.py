@@ -14,7 +14,7 @@ from pushforward.runs import RunFolder
 
 from .facts import Facts, mapping, pick, read_facts
 from .notation import DASH, format_value, number
-from .page import curve_names, fill_page
+from .page import axis_names, curve_names, fill_page
 from .pictures import Picture, encode, fill
 from .tables import Table, flat_items
 from .verdict import Verdict
@@ -119,7 +119,9 @@ def _overlaid(runs: dict[str, Facts], stage: str) -> list[Picture]:
     rows = {k: s.rows for k, run in runs.items() for s in run.stages if s.name == stage and s.rows}
     figures, names = [], curve_names(next(iter(rows.values()), []))
     if names:
-        figures.append(plots.curves(rows, names, xlabel=None if "loss" in names else "step"))
+        figures.append(
+            plots.curves(rows, axis_names(names), xlabel=None if "loss" in names else "step")
+        )
     series = {
         k: run.attempt(lambda run=run: _series(run.path, stage), {}) for k, run in runs.items()
     }
@@ -129,8 +131,8 @@ def _overlaid(runs: dict[str, Facts], stage: str) -> list[Picture]:
         figures.append(plots.along_time(paths))
     elif series:
         shared = set.intersection(*map(set, series.values()))
-        names = [n for n in next(iter(series.values())) if n in shared][:3]
-        panels = {n: {label: columns[n] for label, columns in series.items()} for n in names}
+        names = axis_names([n for n in next(iter(series.values())) if n in shared][:3])
+        panels = {y: {k: columns[n] for k, columns in series.items()} for n, y in names.items()}
         figures += [plots.curves(panels, xlabel="step", caption="Means over the chains.")]
     return [_picture(figure, stage) for figure in figures]
 

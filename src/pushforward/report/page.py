@@ -7,7 +7,7 @@ comes from a file is escaped; missing and torn files make the page shorter, neve
 
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ def _drawn(name: str, columns: tuple[str, ...], values: tuple) -> Picture:
     try:
         from . import plots
 
-        figure = plots.curves(rows, names, xlabel=xlabel)
+        figure = plots.curves(rows, axis_names(names), xlabel=xlabel)
         picture.caption = vars(figure)["pushforward_caption"]
         fill(picture, *encode(figure))
     except Exception as error:  # a curve must not cost the page
@@ -150,6 +150,11 @@ def curve_names(rows: list[dict[str, Any]]) -> list[str]:
         if key not in COUNTERS and told.size > 1 and np.ptp(told) > 0 and is_new:
             drawn[key] = values
     return list(drawn)[:3]
+
+
+def axis_names(names: Iterable[str]) -> dict[str, str]:
+    """Return names for the axes: what comes from a file is text, never a formula."""
+    return {name: name[:60].replace("$", r"\$") for name in names}
 
 
 def _facts_line(facts: Facts, start: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from .style import (
     line_styles,
     panels,
     tiles,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,22 +45,20 @@ def curves(
     title: str | None = None,
     caption: str | None = None,
 ) -> "Figure":
-    r"""Draw the scalars of a training, or any lines with errors and exact values.
+    """Draw the scalars of a training, or any lines with errors and exact values.
 
     Parameters
     ----------
     data
         A `History` (or rows of its metrics), or `{label: History}`: scalars against the training
-        step, the recorded values faint, their running mean in full.
-        `{label: curve}`: one panel; `{y label: {label: curve}}`: a panel each. A curve is `y`,
-        `(x, y)` or `(x, y, standard error)`; errors are bars on few points, else a band.
+        step, recorded values faint, their running mean in full. Or `{label: curve}`, or
+        `{y label: {label: curve}}` for a panel each, where a curve is `y`, `(x, y)` or
+        `(x, y, standard error)`; errors are bars on few points, else a band.
     names
         The scalars of a History to draw, a panel each; `{scalar: y label}` names the axes. One of
         `history.evaluations` has error bars where `<name>_error` is there too.
     exact
         A black line in every panel: a number or `(x, y)`; or `{panel: number or (x, y)}`.
-    xlabel
-        Of all panels.
     log
         Logarithmic axes: "", "x", "y" or "xy". Default: none; of a History the y axis where the
         values span more than a factor of 20.
@@ -68,17 +66,18 @@ def curves(
         Draw dots without lines.
     """
     histories = _histories(data)
-    if histories:
-        panelled = {n: {k: _column(h, n) for k, h in histories.items()} for n in names}
-        title, xlabel = title or "Training", xlabel or "training step $i$"
-        text = "Faint: every recorded row. Full: running mean over a fiftieth of the run."
-    else:
+    panelled = {n: {k: _column(h, n) for k, h in histories.items()} for n in names}
+    text = "Faint: every recorded row. Full: running mean over a fiftieth of the run."
+    if not histories:
         panelled, text = by_panel(data), ""
+    elif xlabel is None:
+        xlabel = "training step $i$"
+    title = title or ("Training" if histories else "Curves")
     text = text if caption is None else caption
-    if not all(_is_finite(curve) for entries in panelled.values() for curve in entries.values()):
+    if not all(np.isfinite(_values(entries)).all() for entries in panelled.values()):
         text = f"{text} Crosses: not finite.".strip()
     styles = line_styles(labels_of(panelled))
-    with tiles(len(panelled), side=3.1, title=title or "Curves", caption=text) as (figure, axes):
+    with tiles(len(panelled), side=3.1, title=title, caption=text) as (figure, axes):
         for axis, (name, entries) in zip(axes, panelled.items(), strict=True):
             axis.set_xlabel(xlabel or "")
             if name == "ess":
@@ -92,12 +91,10 @@ def curves(
                 axis.plot(*truth, color=BLACK, lw=1.2, label="exact")
             elif truth is not None:
                 axis.axhline(truth, color=BLACK, lw=0.9, zorder=0, label="exact")
-            spans = histories and log is None and _spans(entries, 20)
+            spans = histories and log is None and _spans(_values(entries), 20)
             axis.set(**{f"{letter}scale": "log" for letter in log or ("y" if spans else "")})
-            # a metric's name comes from a file: it is text, never a formula
-            ylabel = names[name] if histories and isinstance(names, Mapping) else name
-            is_text = bool(histories) and ylabel not in SYMBOLS and not isinstance(names, Mapping)
-            axis.set_ylabel(SYMBOLS.get(ylabel, ylabel[:60]), parse_math=not is_text)
+            ylabel = names.get(name, name) if isinstance(names, Mapping) else name
+            axis.set_ylabel(SYMBOLS.get(ylabel, ylabel))
             if any(entries) or truth is not None:
                 axis.legend()
     return figure
@@ -110,15 +107,10 @@ def along_time(
     title: str = "Along the path",
     caption: str = "Effective sample size and estimated log Z of the walkers along the path.",
 ) -> "Figure":
-    r"""Draw ESS/n and log Z along the path, from the base (t = 0) to the target (t = 1).
+    """Draw ESS/n and log Z along the path, from the base (t = 0) to the target (t = 1).
 
-    Parameters
-    ----------
-    runs
-        `{label: Samples}`, or `{label: (t, ess)}`, `(t, ess, log_z)`, `(t, ess, log_z, error)`.
-    exact
-        A number: the exact log Z of the target, a dot at t = 1 with a line through it.
-        `(t, log_z)`: the exact value along the whole path. None: unknown.
+    `runs` is `{label: Samples}`, or `{label: (t, ess)}` with `log_z` and its error behind them.
+    `exact` is the log Z of the target, or `(t, log_z)` along the whole path; None: unknown.
     """
     series = {label: _path_series(run) for label, run in runs.items()}
     data = {"ess": {label: (s[0], s[1]) for label, s in series.items()}}
@@ -141,16 +133,9 @@ def chains(
     title: str = "Histories",
     caption: str | None = None,
 ) -> "Figure":
-    """Draw the first chains of each label against the trajectory, one panel a label.
+    """Draw the first `num` chains of `{label: (draws, chains)}`, one panel a label.
 
-    Parameters
-    ----------
-    series
-        `{label: (draws, chains)}` or `(draws,)`; at most the first 2,000 draws are shown.
-    symbol
-        Of the vertical axis, in mathematics.
-    num
-        Chains of each label.
+    At most the first 2,000 draws are shown; `symbol` is mathematics for the vertical axis.
     """
     text = f"The first {'chain' if num == 1 else f'{num} chains'} of each run."
     rows = len(series)
@@ -176,12 +161,9 @@ def chains(
 def autocorrelation(
     series: Mapping[str, Any], *, title: str = "Autocorrelation", caption: str | None = None
 ) -> "Figure":
-    r"""Draw ρ(t) = Γ(t)/Γ(0) on a logarithmic axis up to 1.5 windows, the window of the sum marked.
+    """Draw ρ(t) = Γ(t)/Γ(0) of `{label: (draws, chains)}` up to 1.5 windows of the sum for τ.
 
-    Parameters
-    ----------
-    series
-        `{label: (draws, chains)}`. A frozen or too short series has no τ: the caption names it.
+    A series that is frozen or too short has no τ: the caption names it.
     """
     found, missing = {}, []
     for label, value in series.items():
@@ -216,12 +198,9 @@ def against_exact(
     title: str = "Ours against exact",
     caption: str | None = None,
 ) -> "Figure":
-    """Draw (ours − exact)/error of each row, with bands at one and four standard errors.
+    """Draw (ours − exact)/error of `{name: (ours, error, exact)}` with bands at 1 and 4 σ.
 
-    Parameters
-    ----------
-    rows
-        `{name: (ours, error, exact)}`; a row whose error is not a positive number is left out.
+    A row whose error is not a positive number is left out.
     """
     rows = {k: r for k, r in rows.items() if r[1] is not None and np.isfinite(r[1]) and r[1] > 0}
     scores = [(value - exact) / error for value, error, exact in rows.values()]
@@ -276,41 +255,35 @@ def _xy(curve: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     return x, y, None if error is None else np.broadcast_to(np.asarray(error, float), y.shape)
 
 
-def _histories(data: Any) -> dict[str, dict[str, list]] | None:
-    """Return `{label: [rows of metrics, rows of evaluations]}` if `data` comes from trainings."""
-    if isinstance(data, Mapping) and data and all(map(_is_history, data.values())):
-        return {label: _rows_of(one) for label, one in data.items()}
-    return {"": _rows_of(data)} if _is_history(data) else None
+def _histories(data: Any) -> dict[str, list[Any]]:
+    """Return `{label: rows of metrics}` if `data` comes from trainings, else nothing."""
+    if isinstance(data, list) or hasattr(data, "evaluations"):
+        return {"": _rows(data)}
+    one = next(iter(data.values()), None)
+    is_rows = isinstance(one, list) and bool(one) and isinstance(one[0], Mapping)
+    trained = is_rows or hasattr(one, "evaluations")
+    return {label: _rows(history) for label, history in data.items()} if trained else {}
 
 
-def _is_history(data: Any) -> bool:
-    rows = isinstance(data, list) and all(isinstance(row, Mapping) for row in data)
-    return rows or hasattr(data, "evaluations")
-
-
-def _rows_of(history: Any) -> dict[str, list]:
-    """Return columns of numbers by name; those of evaluations come with their own steps."""
+def _rows(history: Any) -> list[Any]:
+    """Return the metrics of a training and its evaluations as rows."""
     if isinstance(history, list):
-        return {"rows": history, "evaluations": []}
-    names = list(history.metrics)
-    columns = zip(*(np.asarray(history.metrics[n]) for n in names), strict=True)
-    rows = [dict(zip(names, row, strict=True)) for row in columns] if names else []
-    return {"rows": rows, "evaluations": history.evaluations}
+        return history
+    columns = dict(history.metrics)
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows] + history.evaluations
 
 
-def _column(history: dict[str, list], name: str) -> tuple:
-    """Return step, value and, of an evaluation that has it, the standard error."""
-    is_evaluated = any(name in row for row in history["evaluations"])
-    rows = history["evaluations"] if is_evaluated else history["rows"]
-    kept = [
-        (step, value, number(row.get(f"{name}_error")))
-        for row in rows
-        if (step := number(row.get("step"))) is not None
-        and np.isfinite(step)
-        and (value := number(row.get(name))) is not None
+def _column(rows: list[Any], name: str) -> tuple[np.ndarray, ...]:
+    """Return steps, values and, where every row has one, standard errors."""
+    found = [
+        (number(r.get("step")), number(r.get(name)), number(r.get(f"{name}_error"))) for r in rows
     ]
+    kept = [entry for entry in found if entry[0] is not None and entry[1] is not None]
     step, value, error = np.array(kept, dtype=float).reshape(-1, 3).T
-    return (step, value, error) if is_evaluated and np.isfinite(error).all() else (step, value)
+    known = np.isfinite(step)
+    columns = (step, value, error) if np.isfinite(error[known]).all() else (step, value)
+    return tuple(column[known] for column in columns)
 
 
 def _path_series(run: Any) -> tuple:
@@ -347,12 +320,12 @@ def _running_mean(value: np.ndarray) -> np.ndarray:
     return (total[index + reach + 1] - total[index - reach]) / (2 * reach + 1)
 
 
-def _spans(entries: Mapping[str, Any], factor: float) -> bool:
-    """Tell whether the finite values of all curves are positive and span more than `factor`."""
-    y = np.concatenate([_xy(curve)[1] for curve in entries.values()])
+def _values(entries: Mapping[str, Any]) -> np.ndarray:
+    """Return the values of all curves of a panel."""
+    return np.concatenate([_xy(curve)[1] for curve in entries.values()] or [np.zeros(0)])
+
+
+def _spans(y: np.ndarray, factor: float) -> bool:
+    """Tell whether the finite values are positive and span more than `factor`."""
     y = y[np.isfinite(y)]
     return bool(y.size > 1 and y.min() > 0 and y.max() / y.min() > factor)
-
-
-def _is_finite(curve: Any) -> bool:
-    return bool(np.isfinite(_xy(curve)[1]).all())

@@ -115,15 +115,7 @@ def trajectories(
     title: str = "Trajectories",
     caption: str = "The same starting points (grey) carried to the end of the path (green).",
 ) -> "Figure":
-    """Draw paths in the plane, their starts and their ends, one panel per label.
-
-    Parameters
-    ----------
-    paths
-        `{label: array of shape (times, n, 2)}`.
-    limits, density
-        As for `scatter`; the density is shaded.
-    """
+    """Draw paths in the plane, `{label: (times, n, 2)}`, one panel per label; else as `scatter`."""
     box = _box(limits)
     grid = on_grid(density, box) if callable(density) else density
     with _squares(len(paths), title, caption) as (figure, axes):
@@ -203,11 +195,8 @@ def configurations(
 ) -> "Figure":
     """Draw spin configurations, dark for +1: one row a label, one block of them a time.
 
-    Parameters
-    ----------
-    rows
-        `{label: Samples}`, of whose kept draws `num` are drawn in proportion to their weights, or
-        `{label: [(t, array of shape (n, L, M)), ...]}`, the same times in each row.
+    `rows` is `{label: Samples}`, of whose kept draws `num` are drawn in proportion to their
+    weights, or `{label: [(t, array of shape (n, L, M)), ...]}` with the same times in each row.
     """
     blocks = {label: _configurations(row, num) for label, row in rows.items()}
     columns = max(len(row) for row in blocks.values())

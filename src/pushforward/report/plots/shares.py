@@ -27,13 +27,10 @@ def weights(
     title: str = "Weights",
     caption: str = "Log-weights of the walkers; equal weights (ESS/n = 1) are a spike at the line.",
 ) -> "Figure":
-    r"""Draw the histogram of log w − log mean w; perfect transport is a spike at 0.
+    """Draw the histogram of log w − log mean w of `{label: Samples or log-weights}`.
 
-    Parameters
-    ----------
-    log_weights
-        `{label: Samples or log-weights}`. Walkers of weight zero (log w = −∞) are counted in the
-        legend; the axis shows all but the outermost half per cent on either side.
+    Perfect transport is a spike at 0. Walkers of weight zero (log w = −∞) are counted in the
+    legend; the axis shows all but the outermost half per cent on either side.
     """
     found = {k: _normalised(getattr(a, "log_weight", a)) for k, a in log_weights.items()}
     finite = [a[np.isfinite(a)] for a in found.values()]
@@ -70,14 +67,13 @@ def histogram(
     title: str = "Densities",
     caption: str = "Densities of the draws.",
 ) -> "Figure":
-    """Draw one-dimensional densities.
+    """Draw one-dimensional densities of `{label: draws or (x, density)}`, a pair as a line.
 
     Parameters
     ----------
     data
-        `{label: draws or (x, density)}`, or `{x label: {label: ...}}`: a panel each. Draws are
-        drawn as a normalised histogram on the range of the lines of its panel, if any; a pair as
-        a line ("exact" in black).
+        As above, or `{x label: {label: ...}}` for a panel each. The range is that of the lines of
+        a panel, if there are any.
     exact
         A black line upright at this value.
     xlabel
@@ -121,15 +117,10 @@ def integers(
     title: str | None = None,
     caption: str | None = None,
 ) -> "Figure":
-    r"""Draw how often each integer was seen, the exact probabilities as black marks across.
+    """Draw how often each integer was seen, the exact probabilities as black marks across.
 
-    Parameters
-    ----------
-    data
-        `{label: charges}` of any shape, rounded to integers, or `(charges, log-weights)`;
-        `{panel title: {label: ...}}` for a panel each.
-    exact
-        `{label: probabilities}` of the integers −m, .., m, an odd number of them.
+    `data` is `{label: charges}`, rounded to integers, or `{label: (charges, log-weights)}`, or
+    `{title: {label: ...}}` for a panel each; `exact` is `{label: probabilities of −m, .., m}`.
     """
     panelled = by_panel(data)
     styles = line_styles(labels_of(panelled))
@@ -169,18 +160,10 @@ def bars(
     title: str = "Bars",
     caption: str = "",
 ) -> "Figure":
-    """Draw a bar for each name and label, with whiskers, and black marks of what is expected.
+    """Draw bars of `{label: heights}` or `{label: (heights, standard errors)}` over their names.
 
-    Parameters
-    ----------
-    data
-        `{label: heights}` or `{label: (heights, standard errors)}`, one height a name.
-    names
-        What stands under the bars.
-    exact
-        `{label: expected heights}`, called `exact_label` in the legend.
-    log
-        Logarithmic y axis.
+    `exact` is `{label: expected heights}`, drawn as black marks called `exact_label`; `log` makes
+    the y axis logarithmic.
     """
     place, styles = np.arange(len(names)), line_styles(data)
     pairs = {k: entry if isinstance(entry, tuple) else (entry, None) for k, entry in data.items()}
@@ -207,17 +190,10 @@ def modes(
     caption: str = "Weight found in each mode (bars; whiskers: one standard error), exact: black "
     "line.",
 ) -> "Figure":
-    """Draw the weight of every mode as a bar, one panel per label, with the exact line.
+    """Draw `{label: weights of K modes}` as bars, one panel per label, with the exact line.
 
-    Parameters
-    ----------
-    shares
-        `{label: array of K mode weights}`, each summing to 1, in the order of the modes.
-    exact
-        Exact weight of a mode (1/K), or the array of all.
-    count
-        Effective number of samples n behind the weights, for all or per label: whiskers are
-        binomial, sqrt(p (1 - p) / n). None draws no whiskers.
+    `exact` is the weight of a mode (1/K) or the array of all. `count` is the effective number n of
+    samples behind the weights, for all or per label: whiskers are binomial, sqrt(p (1 − p) / n).
     """
     counts = count if isinstance(count, Mapping) else dict.fromkeys(shares, count)
     styles, rows = line_styles(shares), len(shares)
