@@ -4,7 +4,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.signal import lfilter
+from tests.series import ar1, ar1_tau
 
 from pushforward._errors import ChainTooShort, FrozenObservable, InputError, NonFinite
 from pushforward.estimators import (
@@ -14,22 +14,13 @@ from pushforward.estimators import (
     count_events,
     derived,
     gamma_method,
+    jackknife,
 )
 
 
-def ar1(a, shape, seed=0):
-    """Stationary AR(1) of unit variance: tau = (1 + a) / (2 (1 - a)), mean 0."""
-    noise = np.random.default_rng(seed).standard_normal(shape)
-    noise[..., 1:] *= math.sqrt(1 - a * a)
-    return lfilter([1.0], [1.0, -a], noise, axis=-1)
-
-
-def ar1_tau(a):
-    return (1 + a) / (2 * (1 - a))
-
-
-def textbook(chains, S):
+def textbook(series, S):
     """The formulas of the docstring, sum by sum."""
+    chains = series.T
     C, draws = chains.shape
     n = C * draws
     d = chains - chains.mean()
@@ -53,9 +44,9 @@ def textbook(chains, S):
 
 @pytest.mark.filterwarnings("ignore:.*fewer than 50")
 @pytest.mark.parametrize("S", [1.5, 2.0])
-@pytest.mark.parametrize(("a", "shape"), [(0.0, (1, 150)), (0.6, (3, 100)), (-0.5, (2, 90))])
-def test_equal_to_the_textbook(a, shape, S):
-    chains = ar1(a, shape, seed=3) + 7
+@pytest.mark.parametrize(("a", "draws", "chains"), [(0, 150, 1), (0.6, 100, 3), (-0.5, 90, 2)])
+def test_equal_to_the_textbook(a, draws, chains, S):
+    chains = ar1(a, draws, chains, seed=3) + 7
     got, expected = gamma_method(chains, S=S), textbook(chains, S)
     assert got.mean == pytest.approx(chains.mean(), rel=1e-14)
     assert got.window == expected.window
@@ -71,13 +62,13 @@ def test_autocovariance_by_hand():
         (d[:, :2] * d[:, 1:]).sum() / 4,
         (d[:, 0] * d[:, 2]).sum() / 2,
     ]
-    np.testing.assert_allclose(autocovariance(series), expected, atol=1e-14)
+    np.testing.assert_allclose(autocovariance(series.T), expected, atol=1e-14)
 
 
 @pytest.mark.parametrize("a", [0.5, 0.9, 0.99])
 def test_ar1_time_and_coverage(a):
     """60 series of 2e5: mean of tau/exact 1 ± .02, 1-sigma coverage of both errors .55 to .85."""
-    estimates = [gamma_method(ar1(a, 200_000, seed)) for seed in range(60)]
+    estimates = [gamma_method(ar1(a, 200_000, seed=seed)) for seed in range(60)]
     tau = np.array([e.tau_int for e in estimates])
     error = np.array([e.tau_int_error for e in estimates])
     assert abs(tau.mean() / ar1_tau(a) - 1) < 0.02
@@ -89,13 +80,13 @@ def test_ar1_time_and_coverage(a):
     exact = math.sqrt(2 * ar1_tau(a) / 200_000)
     assert bar.mean() == pytest.approx(exact, rel=0.02)
     # Broken twin: the error bar without tau.
-    naive = np.array([ar1(a, 200_000, seed).std() for seed in range(60)]) / math.sqrt(200_000)
+    naive = np.array([ar1(a, 200_000, seed=seed).std() for seed in range(60)]) / math.sqrt(200_000)
     assert not 0.55 < np.mean(np.abs(mean) < naive) < 0.85
 
 
 def test_many_chains_equal_one_long_one():
     a = 0.9
-    split = gamma_method(ar1(a, (64, 2000), 1))
+    split = gamma_method(ar1(a, 2000, 64, seed=1))
     assert split.n == 128_000
     assert split.tau_int == pytest.approx(ar1_tau(a), abs=4 * split.tau_int_error)
     assert split.error == pytest.approx(math.sqrt(2 * ar1_tau(a) / 128_000), rel=0.05)
@@ -104,10 +95,10 @@ def test_many_chains_equal_one_long_one():
 
 def test_chains_that_disagree_show_it():
     """Twin: subtracting each chain's own mean would hide that the chains never met."""
-    chains = ar1(0.3, (4, 1000)) + 3.0 * np.arange(4)[:, None]
+    chains = ar1(0.3, 1000, 4) + 3.0 * np.arange(4)
     with pytest.raises(ChainTooShort):
         gamma_method(chains)
-    own = chains - chains.mean(1, keepdims=True)
+    own = chains - chains.mean(0)
     assert gamma_method(own).tau_int < 2
 
 
@@ -126,7 +117,7 @@ def test_five_autocorrelation_times_refuse(chains, refused):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                gamma_method(ar1(a, (chains, 5 * tau), seed))
+                gamma_method(ar1(a, 5 * tau, chains, seed=seed))
                 warned += bool(caught)
             except ChainTooShort:
                 raised += 1
@@ -137,28 +128,28 @@ def test_five_autocorrelation_times_refuse(chains, refused):
 def test_twenty_warn_and_two_hundred_are_silent():
     a = 0.9  # tau = 9.5
     with pytest.warns(UserWarning, match=r"plaq: chains of 200 draws with tau_int = .* last"):
-        gamma_method(ar1(a, (64, 200)), name="plaq")
-    gamma_method(ar1(a, (64, 2000)))
+        gamma_method(ar1(a, 200, 64), name="plaq")
+    gamma_method(ar1(a, 2000, 64))
 
 
 def test_frozen():
     with pytest.raises(FrozenObservable, match="0 events in 100 trajectories"):
         gamma_method(np.zeros(100))
     # 64 chains frozen at different charges: the series varies, no chain does.
-    charges = np.repeat(np.arange(64)[:, None] % 5, 50, axis=1)
-    with pytest.raises(FrozenObservable, match=r"Q never changed.*0 events in 3200.*64 chains"):
+    charges = np.tile(np.arange(64) % 5, (100, 1))
+    with pytest.raises(FrozenObservable, match=r"Q never changed.*0 events in 6400.*64 chains"):
         gamma_method(charges, name="Q")
-    mixed = ar1(0.5, (8, 4000))
-    mixed[3] = 0.1
+    mixed = ar1(0.5, 4000, 8)
+    mixed[:, 3] = 0.1
     with pytest.warns(UserWarning, match="1 of 8 chains never changed"):
         gamma_method(mixed)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_non_finite(bad):
-    series = ar1(0.5, (3, 100))
-    series[2, 17] = bad
-    with pytest.raises(NonFinite, match="chain 2, draw 17"):
+    series = ar1(0.5, 100, 3)
+    series[17, 2] = bad
+    with pytest.raises(NonFinite, match="draw 17, chain 2"):
         gamma_method(series)
 
 
@@ -166,7 +157,7 @@ def test_non_finite(bad):
     ("series", "message"),
     [
         (np.ones(9, complex), "real and imaginary"),
-        (np.zeros((2, 3, 4)), r"\(2, 3, 4\)"),
+        (np.zeros((2, 3, 4)), r"\(2, 3, 4\).*take one member, record\[name\]\[:, 0\]"),
         (np.zeros((0,)), r"\(0,\)"),
         (np.array(["a", "b"]), "dtype"),
         (3.0, r"\(\)"),
@@ -182,7 +173,7 @@ def test_bad_series(series, message):
 @pytest.mark.parametrize("draws", [2, 9])
 def test_a_handful_of_draws(draws):
     with pytest.raises(ChainTooShort, match=f"{draws} draws a chain, expected 10"):
-        gamma_method(np.arange(3.0 * draws).reshape(3, draws))
+        gamma_method(np.arange(2.0 * draws).reshape(draws, 2))
 
 
 def test_integers_booleans_and_jax_arrays():
@@ -194,7 +185,7 @@ def test_integers_booleans_and_jax_arrays():
 
 
 def test_derived_of_one_series_is_linear():
-    x = ar1(0.8, (4, 5000)) + 2
+    x = ar1(0.8, 5000, 4) + 2
     plain, doubled = gamma_method(x), derived(lambda m: 3 * m + 1, x)
     assert doubled.mean == pytest.approx(3 * plain.mean + 1, rel=1e-14)
     assert doubled.error == pytest.approx(3 * plain.error, rel=1e-12)
@@ -205,8 +196,8 @@ def test_derived_ratio_knows_the_correlation():
     """x and y = 2x + noise: the ratio of means is far better known than either."""
     ratios, errors = [], []
     for seed in range(200):
-        x = ar1(0.8, (2, 2000), seed) + 5
-        y = 2 * x + 0.1 * ar1(0.5, (2, 2000), seed + 1000)
+        x = ar1(0.8, 2000, 2, seed) + 5
+        y = 2 * x + 0.1 * ar1(0.5, 2000, 2, seed + 1000)
         estimate = derived(lambda a, b: b / a, x, y)
         ratios.append(estimate.mean)
         errors.append(estimate.error)
@@ -216,6 +207,19 @@ def test_derived_ratio_knows_the_correlation():
     # Broken twin: errors added as if independent.
     ex, ey = gamma_method(x).error / 5, gamma_method(y).error / 10
     assert 2 * math.hypot(ex, ey) > 5 * np.mean(errors)
+
+
+def test_the_leading_axis_is_time():
+    """Twin: transposed, slow chains look like many independent ones: less than half the error."""
+    slow = ar1(0.9, 400, 80)
+    with pytest.warns(UserWarning, match="fewer than 50"):
+        right = gamma_method(slow)
+    with pytest.warns(UserWarning, match=r"80 draws of 400 chains.*write series\.T"):
+        wrong = gamma_method(slow.T)
+    assert wrong.error < 0.5 * right.error
+    for f in (derived, jackknife):
+        with pytest.warns(UserWarning, match="80 draws of 400 chains"):
+            f(lambda m: m, slow.T)
 
 
 def test_derived_refuses():
@@ -228,7 +232,7 @@ def test_derived_refuses():
 
 def test_events():
     charge = np.array([[0.02, 0.98, 1.01, -0.03], [2.0, 2.1, 1.9, 2.0]])
-    events = count_events(charge)
+    events = count_events(charge.T)
     assert events == (2, 8, 1, 2)
     assert str(events) == "2 events in 8 trajectories (1 of 2 chains never moved)"
 
@@ -242,11 +246,11 @@ def test_prints_like_a_paper():
 @pytest.mark.parametrize("a", [0.5, 0.9])
 def test_equal_to_pyerrors(a):
     pe = pytest.importorskip("pyerrors", reason="the reference implementation is an extra")
-    chains = ar1(a, (3, 4000), 11) + 1
-    ours, mean = gamma_method(chains), chains.mean()
+    series = ar1(a, 4000, 3, seed=11) + 1
+    ours, mean = gamma_method(series), series.mean()
     # Left alone it subtracts each chain's own mean, blind to chains that disagree: hand it ours.
     names = ["e|r1", "e|r2", "e|r3"]
-    observable = pe.Obs(list(chains - mean), names, means=[mean] * 3)
+    observable = pe.Obs(list(series.T - mean), names, means=[mean] * 3)
     observable.gamma_method(S=2.0)
     assert observable.e_windowsize["e"] == ours.window
     assert observable.dvalue == pytest.approx(ours.error, rel=1e-10)

@@ -14,12 +14,12 @@ S, CHAINS, DRAWS = 32, 2, 16
 def synthetic(rng, s_d=1.0, s_th=1.0, samples=S):
     """Sample means scatter by s_d; the mean of all draws of one sample is off by s_th."""
     noise = rng.normal(size=(samples, CHAINS, DRAWS)) * s_th * np.sqrt(CHAINS * DRAWS)
-    return s_d * rng.normal(size=(samples, 1, 1)) + noise
+    return np.moveaxis(s_d * rng.normal(size=(samples, 1, 1)) + noise, 2, 0)
 
 
 def both_levels_at_once(values, copies, rng):
     """The twin: samples resampled, and in each of them its draws anew."""
-    flat, means = values.reshape(len(values), -1), []
+    flat, means = np.moveaxis(values, 0, 2).reshape(values.shape[1], -1), []
     for _ in range(copies):
         picked = flat[rng.integers(len(flat), size=len(flat))]
         draws = rng.integers(flat.shape[1], size=picked.shape)
@@ -56,7 +56,7 @@ def test_blocks_keep_correlated_draws_together():
     series, rho = [rng.normal(size=(8, 2))], 0.9
     for _ in range(3999):
         series.append(rho * series[-1] + np.sqrt(1 - rho**2) * rng.normal(size=(8, 2)))
-    values = np.stack(series, -1)
+    values = np.stack(series)
     exact = np.sqrt(2 * 9.5 / 8000)
     found = quenched(values, key=KEY)
     assert 0.82 * exact < found.per_sample_error.mean() < 1.15 * exact
@@ -77,27 +77,31 @@ def test_functions_of_thermal_means():
 
 
 def test_a_rare_sample_is_reported():
-    values = np.random.default_rng(4).normal(size=(10, 2, 20)) * 1e-3
-    values[3] += 50.0
+    values = np.random.default_rng(4).normal(size=(20, 10, 2)) * 1e-3
+    values[:, 3] += 50.0
     found = quenched(values, block=1, key=KEY)
     assert found.largest_share > 0.99
     np.testing.assert_allclose(found.per_sample[3], 50.0, atol=0.01)
 
 
 def test_bad_input_is_refused():
-    good = np.random.default_rng(5).normal(size=(8, 2, 40))
+    good = np.random.default_rng(5).normal(size=(40, 8, 2))
     with pytest.raises(InputError, match="at least 4"):
-        quenched(good[:3], key=KEY)
+        quenched(good[:, :3], key=KEY)
     with pytest.warns(UserWarning, match="fewer than 8"):
-        quenched(good[:5], block=1, key=KEY)
-    with pytest.raises(InputError, match="moveaxis"):
+        quenched(good[:, :5], block=1, key=KEY)
+    with pytest.raises(InputError, match="stacked"):
         quenched(good[0], key=KEY)
     with pytest.raises(ChainTooShort, match="blocks"):
         quenched(good, block=20, key=KEY)
     with pytest.raises(InputError, match="give block"):
         quenched(good[..., None], key=KEY)
     bad = good.copy()
-    bad[1, 0, 3] = np.nan
+    bad[3, 1, 0] = np.nan
+    with pytest.warns(
+        UserWarning, match=r"2 draws of 40 chains.*series\.T"
+    ):  # the twin, transposed
+        quenched(good.T, block=1, key=KEY)
     with pytest.raises(NonFinite, match=r"\[1, 0, 3\]"):
         quenched(bad, block=1, key=KEY)
     with pytest.raises(NonFinite, match="one number"):

@@ -194,7 +194,7 @@ def scores(name):
     draws = np.asarray(chains(kernel, jnp.zeros((32, 1)), 1100, 7))[:, 100:]
     result = []
     for f in (lambda x: x, lambda x: x * x):
-        estimate = gamma_method(f(draws))
+        estimate = gamma_method(f(draws.T))
         result.append((estimate.mean - well_mean(f, SKEW)) / estimate.error)
     return result
 

@@ -92,7 +92,7 @@ def phi4_scores(energy, mass, step, count, draws):
     )  # fmt: skip
     scores = []
     for name, exact in (("phi2", 0.38170472), ("chi", 4.24874756)):
-        found = gamma_method(samples.record[name].T)
+        found = gamma_method(samples.record[name])
         scores.append((found.mean - exact) / found.error)
     return np.abs(scores).max()
 

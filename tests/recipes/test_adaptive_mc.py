@@ -88,7 +88,7 @@ def test_the_loop_repairs_a_wrong_start_and_measurement_leaves_the_kernel_alone(
     after = jax.tree.map(np.array, eqx.filter(kernel, eqx.is_array))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, before, after)))  # 5.9
     exact = well_mean(lambda x: x > 0, well)
-    found = gamma_method(np.asarray(samples.record["right"]).T)
+    found = gamma_method(samples.record["right"])
     assert abs(found.mean - exact) < 4 * found.error < 0.06
 
     # Twin: the local kernel alone keeps the wrong share of the start.
@@ -113,5 +113,5 @@ def test_ten_dimensions():
     samples = simulate(
         recipe.kernel(model), recipe.initial, steps=2000, burn_in=50, observe=right, key=KEY
     )
-    found = gamma_method(np.asarray(samples.record["right"]).T)
+    found = gamma_method(samples.record["right"])
     assert abs(found.mean - 0.2743785466) < 4 * found.error < 0.02

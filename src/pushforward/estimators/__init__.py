@@ -1,9 +1,9 @@
 """Reading what a run brought home: weights of walkers, autocorrelation of chains, honest errors.
 
 Weights and resampling run inside chunks and are JAX functions of one population; the analysis of
-chains runs on the host, in NumPy float64, on arrays of shape (chains, draws). All of them refuse
-to lie: a collapsed weight, a frozen series or a chain that is too short raises or warns with the
-number that shows it.
+chains runs on the host, in NumPy float64, on arrays of shape (draws, chains), as `record` has
+them. A collapsed weight, a frozen series or a chain that is too short raises or warns with the
+number that shows it; `chain_findings` and `weight_findings` return the same as sentences.
 """
 
 from .._estimate import Estimate as Estimate
@@ -16,20 +16,21 @@ from .autocorrelation import autocovariance as autocovariance
 from .autocorrelation import count_events as count_events
 from .autocorrelation import derived as derived
 from .autocorrelation import gamma_method as gamma_method
-from .diagnostics import chain_warnings as chain_warnings
 from .diagnostics import ess_bulk as ess_bulk
 from .diagnostics import ess_mean as ess_mean
 from .diagnostics import ess_tail as ess_tail
-from .diagnostics import hmc_warnings as hmc_warnings
 from .diagnostics import mcse as mcse
 from .diagnostics import rhat as rhat
 from .diagnostics import rhat_split as rhat_split
-from .diagnostics import weight_warnings as weight_warnings
 from .exchange import SwapRates as SwapRates
 from .exchange import acceptance_prediction as acceptance_prediction
 from .exchange import bar as bar
 from .exchange import jarzynski as jarzynski
 from .exchange import swap_rates as swap_rates
+from .findings import Finding as Finding
+from .findings import chain_findings as chain_findings
+from .findings import pareto_k as pareto_k
+from .findings import weight_findings as weight_findings
 from .folds import signed_log_z as signed_log_z
 from .folds import signed_mean as signed_mean
 from .forecasts import biased_crps as biased_crps

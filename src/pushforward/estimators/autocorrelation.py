@@ -12,6 +12,8 @@ the first W at which their sum stops falling, e^{−W/τ_S} − τ_S/√(W n) < 
 U. Wolff, *Monte Carlo errors with less errors*, Comput. Phys. Commun. 156 (2004) 143,
 hep-lat/0306017: equations (31), (41), (42), (49)–(52). Its default S = 1.5; ours is 2.
 
+Series are (draws,) or (draws, chains), as `simulate` records them: the leading axis is time.
+
 Two readings are refused. A series that never changes has no error bar (a charge frozen at 0 would
 get ± 0). And τ is only known where the chain is much longer than it: fewer than 10 τ draws a chain
 raise, fewer than 50 τ warn. A short chain also hides its τ (measured on AR(1): one chain of 5 τ
@@ -90,7 +92,7 @@ def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> ChainM
     Parameters
     ----------
     series
-        Real, (draws,) or (chains, draws), chains of one length after burn-in.
+        Real, (draws,) or (draws, chains), after burn-in.
     S
         Assumed ratio of the exponential to the integrated autocorrelation time. Good values: 2,
         or 1.5 (Wolff's); 3 to 5 when a slow mode couples weakly.
@@ -109,32 +111,9 @@ def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> ChainM
     Warns
     -----
     UserWarning
-        Fewer than 50 τ draws a chain, or some chains never changed.
+        Fewer than 50 τ draws a chain, some chains never changed, or fewer draws than chains.
     """
-    if not (np.isfinite(S) and S > 0):
-        raise InputError(f"S is {S}, expected a positive number such as 2.0")
-    chains = check_series(series, name)
-    events = count_events(chains)
-    frozen = (chains == chains[:, :1]).all(1)
-    if frozen.all():
-        raise FrozenObservable(
-            f"{name} never changed within a chain: 0 events in {events.trajectories} trajectories "
-            f"of {events.chains} chains. Its error bar would be a false zero: do not trust this "
-            "mean. Run longer, or use a kernel that moves it (replica exchange, a learned move)"
-        )
-    if frozen.any():
-        warnings.warn(
-            f"{name}: {frozen.sum()} of {len(chains)} chains never changed: they may be stuck, and "
-            "their error bar with them",
-            stacklevel=2,
-        )
-    if chains.shape[1] < REFUSED:
-        raise ChainTooShort(
-            f"{name} has {chains.shape[1]} draws a chain, expected {REFUSED} or more"
-        )
-    estimate = _estimate(chains, S)
-    _check_length(estimate, chains.shape[1], name)
-    return estimate
+    return read_chains(as_chains(series, name), S, name)
 
 
 def derived(f: Callable[..., Any], *series: Any, S: float = 2.0, name: str = "f") -> ChainMean:
@@ -150,15 +129,15 @@ def derived(f: Callable[..., Any], *series: Any, S: float = 2.0, name: str = "f"
         Scalar function of as many real scalars as there are series, differentiable by JAX: a
         Binder cumulant is `derived(lambda m4, m2: 1 - m4 / (3 * m2**2), m**4, m**2)`.
     series
-        Series of equal shapes, (draws,) or (chains, draws), measured on the same draws.
+        Series of equal shapes, (draws,) or (draws, chains), measured on the same draws.
     S, name
         As in `gamma_method`.
     """
-    chains = [check_series(a, f"{name}, series {k}") for k, a in enumerate(series)]
+    chains = [as_chains(a, f"{name}, series {k}") for k, a in enumerate(series)]
     if len({a.shape for a in chains}) != 1:
         raise InputError(
-            f"the series have shapes {[a.shape for a in chains]}, expected equal ones, measured on "
-            "the same draws"
+            f"the series have shapes {[np.shape(a) for a in series]}, expected equal ones, "
+            "measured on the same draws"
         )
     means = [float(a.mean()) for a in chains]
     value, gradient = jax.value_and_grad(f, argnums=tuple(range(len(means))))(*means)
@@ -166,53 +145,120 @@ def derived(f: Callable[..., Any], *series: Any, S: float = 2.0, name: str = "f"
         raise NonFinite(
             f"{name} at the means {means} is {value} with gradient {[float(g) for g in gradient]}"
         )
-    projected = sum(float(g) * (a - m) for g, a, m in zip(gradient, chains, means, strict=True))
-    estimate = gamma_method(projected, S=S, name=name)
-    return estimate._replace(mean=float(value))
+    parts = [float(g) * (a - m) for g, a, m in zip(gradient, chains, means, strict=True)]
+    projected = sum(parts[1:], start=parts[0])
+    return read_chains(projected, S, name)._replace(mean=float(value))
 
 
 def autocovariance(series: Any) -> np.ndarray:
     """Return Γ(t), t = 0..draws−1, averaged over chains: n − t products each, by FFT."""
-    chains = check_series(series, "series")
-    draws = chains.shape[1]
-    deviation = chains - chains.mean()
-    size = next_fast_len(2 * draws, real=True)
-    spectrum = np.abs(np.fft.rfft(deviation, size, axis=1)) ** 2
-    products = np.fft.irfft(spectrum.sum(0), size)[:draws]
-    return products / (len(chains) * (draws - np.arange(draws)))
+    return _autocovariance(as_chains(series, "series"))
 
 
 def count_events(charge: Any) -> Events:
     """Count the changes of a charge, rounded to the nearest integer, from draw to draw."""
-    chains = check_series(charge, "charge")
+    chains = as_chains(charge, "charge")
     moved = np.diff(np.rint(chains), axis=1) != 0
     return Events(int(moved.sum()), chains.size, int((~moved.any(1)).sum()), len(chains))
 
 
-def check_series(series: Any, name: str) -> np.ndarray:
-    """Return a series as float64 (chains, draws), or raise: complex, ragged, non-finite, empty."""
+def as_chains(series: Any, name: str) -> np.ndarray:
+    """Return (draws,) or (draws, chains) as float64 (chains, draws): one chain a row.
+
+    Raises for complex, ragged, non-finite and empty series; warns of fewer draws than chains.
+    """
     array = np.asarray(series)
     if array.dtype.kind == "c":
         raise InputError(f"{name} is complex: pass its real and imaginary parts one by one")
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size == 0:
         raise InputError(
             f"{name} has shape {array.shape} and dtype {array.dtype}, expected real numbers "
-            "(draws,) or (chains, draws)"
+            "(draws,) or (draws, chains), as `record` holds them; of a stack (draws, members, "
+            "chains) take one member, record[name][:, 0]"
         )
-    chains = np.atleast_2d(array).astype(np.float64)
+    chains = (array[:, None] if array.ndim == 1 else array).T.astype(np.float64)
     bad = ~np.isfinite(chains)
     if bad.any():
         chain, draw = np.argwhere(bad)[0]
         raise NonFinite(
-            f"{name} is {chains[chain, draw]} at chain {chain}, draw {draw} ({bad.sum()} of "
+            f"{name} is {chains[chain, draw]} at draw {draw}, chain {chain} ({bad.sum()} of "
             f"{bad.size} are not finite)"
         )
+    warn_of_orientation(chains, name)
     return chains
 
 
-def _estimate(chains: np.ndarray, S: float) -> ChainMean:
+def warn_of_orientation(chains: np.ndarray, name: str) -> None:
+    """Warn where (chains, draws, ...) has fewer draws than chains: it may be transposed."""
+    num, draws = chains.shape[:2]
+    if draws < num:
+        warnings.warn(
+            f"{name} has {draws} draws of {num} chains, fewer draws than chains: its leading axis "
+            "must be the draws, as in `record`. If it is the chains, write series.T",
+            stacklevel=4,
+        )
+
+
+def read_chains(chains: np.ndarray, S: float, name: str) -> ChainMean:
+    """Return what `gamma_method` does, of (chains, draws)."""
+    if not (np.isfinite(S) and S > 0):
+        raise InputError(f"S is {S}, expected a positive number such as 2.0")
+    if sentence := frozen(chains, name):
+        if (chains == chains[:, :1]).all():
+            raise FrozenObservable(sentence)
+        warnings.warn(sentence, stacklevel=3)
+    draws = chains.shape[1]
+    if draws < REFUSED:
+        raise ChainTooShort(f"{name} has {draws} draws a chain, expected {REFUSED} or more")
+    found = mean_of_chains(chains, S)
+    refused, sentence = too_short(found, draws, name)
+    if refused:
+        raise ChainTooShort(sentence)
+    if sentence:
+        warnings.warn(sentence, stacklevel=3)
+    return found
+
+
+def frozen(chains: np.ndarray, name: str) -> str:
+    """Return a sentence if all or some of the chains (chains, draws) never changed, else ""."""
+    num, draws = chains.shape
+    still = int((chains == chains[:, :1]).all(1).sum())
+    if still == num:
+        return (
+            f"{name} never changed within a chain: 0 events in {chains.size} trajectories "
+            f"of {num} chains. Its error bar would be a false zero: do not trust this "
+            "mean. Run longer, or use a kernel that moves it (replica exchange, a learned move)"
+        )
+    if still:
+        return (
+            f"{name}: {still} of {num} chains never changed in {draws} draws: they may be stuck, "
+            "and their error bar with them"
+        )
+    return ""
+
+
+def too_short(found: ChainMean, draws: int, name: str) -> tuple[bool, str]:
+    """Return whether chains are shorter than 10 τ, and a sentence if they are shorter than 50."""
+    # The bias of Γ makes a short chain look less correlated than it is: corrected as in (49).
+    tau = found.tau_int * (1 + (2 * found.window + 1) / found.n)
+    length = (
+        f"{name}: chains of {draws} draws with tau_int = {tau:.3g} ± {found.tau_int_error:.2g} "
+        f"last {draws / tau:.3g} autocorrelation times"
+    )
+    if draws < REFUSED * (tau + found.tau_int_error):
+        return True, (
+            f"{length}, expected at least {REFUSED} for any error bar (and {ENOUGH} for a good "
+            f"one): run at least {int(np.ceil(ENOUGH * tau))} draws a chain"
+        )
+    if draws < ENOUGH * tau:
+        return False, f"{length}, fewer than {ENOUGH}: tau_int and the error bar may be too small"
+    return False, ""
+
+
+def mean_of_chains(chains: np.ndarray, S: float = 2.0) -> ChainMean:
+    """Return the mean of (chains, draws) with its error and τ, whatever they are worth."""
     n, draws = chains.size, chains.shape[1]
-    gamma = autocovariance(chains)
+    gamma = _autocovariance(chains)
     tau = 0.5 + np.cumsum(np.r_[0.0, gamma[1:] / gamma[0]])
 
     # Anticorrelated draws could claim τ < ½, even τ < 0: never better than independent ones.
@@ -228,20 +274,10 @@ def _estimate(chains: np.ndarray, S: float) -> ChainMean:
     return ChainMean(float(chains.mean()), float(error), value, float(tau_error), window, n)
 
 
-def _check_length(estimate: ChainMean, draws: int, name: str) -> None:
-    # The bias of Γ makes a short chain look less correlated than it is: corrected as in (49).
-    tau = estimate.tau_int * (1 + (2 * estimate.window + 1) / estimate.n)
-    length = (
-        f"{name}: chains of {draws} draws with tau_int = {tau:.3g} ± {estimate.tau_int_error:.2g} "
-        f"last {draws / tau:.3g} autocorrelation times"
-    )
-    if draws < REFUSED * (tau + estimate.tau_int_error):
-        raise ChainTooShort(
-            f"{length}, expected at least {REFUSED} for any error bar (and {ENOUGH} for a good "
-            f"one): run at least {int(np.ceil(ENOUGH * tau))} draws a chain"
-        )
-    if draws < ENOUGH * tau:
-        warnings.warn(
-            f"{length}, fewer than {ENOUGH}: tau_int and the error bar may be too small",
-            stacklevel=3,
-        )
+def _autocovariance(chains: np.ndarray) -> np.ndarray:
+    draws = chains.shape[1]
+    deviation = chains - chains.mean()
+    size = next_fast_len(2 * draws, real=True)
+    spectrum = np.abs(np.fft.rfft(deviation, size, axis=1)) ** 2
+    products = np.fft.irfft(spectrum.sum(0), size)[:draws]
+    return products / (len(chains) * (draws - np.arange(draws)))

@@ -21,7 +21,7 @@ import numpy as np
 
 from .._errors import ChainTooShort, InputError, NonFinite
 from .._typing import PRNGKey
-from .autocorrelation import gamma_method
+from .autocorrelation import read_chains, warn_of_orientation
 
 FEWEST_BLOCKS = 8
 
@@ -58,8 +58,8 @@ def jackknife(f: Callable[..., Any], *series: Any, block: int | None = None) -> 
     f
         Function of the means of the series, one argument each; returns a number or an array.
     series
-        Arrays (draws,) or (chains, draws, ...), trailing axes are the observable's; equal leading
-        shapes. f receives means over chains and draws.
+        Arrays (draws,) or (draws, chains, ...), trailing axes are the observable's; equal leading
+        shapes. f receives means over draws and chains.
     block
         Draws in a block. Default: 4 τ_int of the slowest (scalar) series; 20 τ_int if
         there are that many draws.
@@ -150,16 +150,19 @@ def _blocks(random: np.random.Generator, chains: int, draws: int, length: float)
 
 
 def _data(series: tuple[Any, ...]) -> list[np.ndarray]:
+    """Return the series as (chains, draws, ...)."""
     if not series:
         raise InputError("no series given: jackknife(f, series)")
     data = [np.asarray(a) for a in series]
-    data = [a[None] if a.ndim == 1 else a for a in data]
-    data = [a if a.dtype.kind == "c" else a.astype(np.float64) for a in data]
+    data = [a[:, None] if a.ndim == 1 else a for a in data]
     if len({a.shape[:2] for a in data}) != 1 or data[0].ndim < 2 or data[0].size == 0:
         raise InputError(
             f"the series have shapes {[np.shape(a) for a in series]}, expected (draws,) or "
-            "(chains, draws, ...) with equal numbers of chains and draws"
+            "(draws, chains, ...) with equal numbers of draws and chains"
         )
+    data = [a.swapaxes(0, 1) for a in data]
+    data = [a if a.dtype.kind == "c" else a.astype(np.float64) for a in data]
+    warn_of_orientation(data[0], "a series")
     for k, a in enumerate(data):
         if not np.isfinite(a).all():
             raise NonFinite(f"series {k} holds {int((~np.isfinite(a)).sum())} non-finite numbers")
@@ -173,7 +176,7 @@ def _default_block(data: list[np.ndarray]) -> int:
             "a series is complex or has more than one number a draw, so its tau_int is not "
             "defined: give the block yourself, four times the slowest tau_int you know"
         )
-    slowest = max(gamma_method(a, name=f"series {k}").tau_int for k, a in enumerate(scalar))
+    slowest = max(read_chains(a, 2.0, f"series {k}").tau_int for k, a in enumerate(scalar))
     return int(np.ceil(4 * slowest))
 
 

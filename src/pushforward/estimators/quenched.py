@@ -21,7 +21,7 @@ import numpy as np
 from .._errors import ChainTooShort, InputError, NonFinite
 from .._estimate import Estimate
 from .._typing import PRNGKey
-from .autocorrelation import gamma_method
+from .autocorrelation import read_chains, warn_of_orientation
 
 FEWEST_SAMPLES, ENOUGH_SAMPLES, FEWEST_BLOCKS = 4, 8, 8
 
@@ -75,7 +75,8 @@ def quenched(
     Parameters
     ----------
     values
-        (samples, chains, measurements) or (samples, chains, measurements, ...), after burn-in.
+        (draws, samples, chains) or (draws, samples, chains, ...) after burn-in: a record of a
+        stacked simulation as it is.
     function
         Of one sample's thermal mean (its trailing axes), to a real number; default the mean itself.
     block
@@ -144,13 +145,14 @@ def _copies(
 
 
 def _checked(values: Any) -> np.ndarray:
+    """Return the values as (samples, chains, draws, ...)."""
     data = np.asarray(values)
     if data.ndim < 3 or data.size == 0 or data.dtype.kind not in "fiub":
         raise InputError(
             f"values has shape {data.shape} and dtype {data.dtype}, expected real numbers "
-            "(samples, chains, measurements, ...); a record of simulate has its steps first: "
-            "np.moveaxis(record, 0, 2)"
+            "(draws, samples, chains, ...), as record[name] of a stacked simulation holds them"
         )
+    data = np.moveaxis(data, 0, 2)
     if len(data) < FEWEST_SAMPLES:
         raise InputError(
             f"{len(data)} samples of disorder, expected at least {FEWEST_SAMPLES} for an error bar"
@@ -163,6 +165,7 @@ def _checked(values: Any) -> np.ndarray:
     if not np.isfinite(data).all():
         place = [int(i) for i in np.argwhere(~np.isfinite(data))[0]]
         raise NonFinite(f"values is not finite at {place} (sample, chain, draw, ...)")
+    warn_of_orientation(data[0], "values")
     return data.astype(np.float64)
 
 
@@ -172,7 +175,7 @@ def _default_block(data: np.ndarray) -> int:
             "values has more than one number a draw, so its tau_int is not defined: give block, "
             "four times the slowest tau_int you know"
         )
-    slowest = max(gamma_method(a, name=f"sample {s}").tau_int for s, a in enumerate(data))
+    slowest = max(read_chains(a, 2.0, f"sample {s}").tau_int for s, a in enumerate(data))
     return int(np.ceil(4 * slowest))
 
 

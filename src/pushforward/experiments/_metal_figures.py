@@ -51,7 +51,7 @@ def susceptibilities(runs: dict[str, dict], strength: np.ndarray, title: str):
     order = np.argsort(strength)
     for k, (label, run) in enumerate(runs.items()):
         colour, marker, shift = (BLUE, "o", -0.12) if k == 0 else (ORANGE, "s", 0.12)
-        average = quenched(run["chi"], key=jax.random.key(0))
+        average = quenched(np.moveaxis(run["chi"], 2, 0), key=jax.random.key(0))
         value, error = average.per_sample, average.per_sample_error
         style = {"fmt": marker, "color": colour, "ms": 4, "lw": 1.2, "label": label}
         axes[0, 0].errorbar(np.arange(len(value)) + shift, value[order], error[order], **style)

@@ -27,7 +27,7 @@ def draw(folder: Any) -> dict[str, Any]:
         last = config.beta[-1]
         figures["histories"] = report.chain_histories(
             {
-                f"{name}, β = {beta:g}": np.rint(record["charge"][..., r].T)
+                f"{name}, β = {beta:g}": np.rint(record["charge"][..., r])
                 for name, record in runs.items()
                 for r, beta in enumerate(config.beta)
                 if beta in (config.beta[0], last)

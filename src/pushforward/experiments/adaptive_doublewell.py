@@ -164,7 +164,7 @@ def _numbers(config: Config, chains, local, weighted) -> dict[str, Estimate]:
     first = config.measure.burn_in
     results = {}
     for name, column in (("P(x1 > 0)", "right"), ("<x1>", "x1"), ("<x1^2>", "x1^2")):
-        found = pf.estimators.gamma_method(chains.record[column][first:].T, name=name)
+        found = pf.estimators.gamma_method(chains.record[column][first:], name=name)
         results[name] = Estimate(found.mean, found.error)
         if column == "right":
             results["autocorrelation time of the well"] = Estimate(

@@ -112,8 +112,8 @@ def figures(folder: Any) -> dict[str, Any]:
 
 
 def series_of(record: Any, k: int) -> dict[str, Any]:
-    """Return the series of member k as (chains, draws)."""
-    return {name: record[name][:, k].T for name in ("plaquette", "charge")}
+    """Return the series of member k as (draws, chains)."""
+    return {name: record[name][:, k] for name in ("plaquette", "charge")}
 
 
 def _read(config: Config, record: Any) -> tuple[dict[str, Estimate], dict[str, str]]:

@@ -93,7 +93,8 @@ def run(config: Config, folder, *, key) -> dict[str, Estimate]:
         dense = _simulate(config, pf.targets.DenseAction(stack), folder, name(side, beta), 1, key)
         chi = _average(dense["chi"], key)
         results |= _numbers(name(side, beta), dense, chi, key)
-        worst = max(worst, *(float(pf.estimators.rhat_split(a)) for a in dense["chi"]))
+        chains = dense["chi"].swapaxes(0, 1)
+        worst = max(worst, *(float(pf.estimators.rhat_split(a)) for a in chains))
         acceptance = min(acceptance, float(dense["acceptance"].min()))
         if number == 0 and config.pseudofermions:
             action = pf.targets.PseudofermionAction(stack)
@@ -173,7 +174,7 @@ def _observe(x):
 
 
 def _simulate(config: Config, action, folder, stage: str, times: int, key) -> dict[str, Any]:
-    """Return series (samples, chains, trajectories) of χ_0 = β V |m|², |m|² and ⟨|φ|²⟩."""
+    """Return series (trajectories, samples, chains) of χ_0 = β V |m|², |m|² and ⟨|φ|²⟩."""
     import numpy as np
 
     shape = action.model.space.shape
@@ -190,7 +191,7 @@ def _simulate(config: Config, action, folder, stage: str, times: int, key) -> di
     )
     record = samples.record
     volume = config.model.dtau * shape[1] * shape[2] * shape[3]
-    series = {k: np.moveaxis(np.asarray(record[k]), 0, 2) for k in ("m2", "phi2")}
+    series = {k: np.asarray(record[k]) for k in ("m2", "phi2")}
     return series | {"chi": volume * series["m2"], "acceptance": record["info.acceptance"].mean(0)}
 
 

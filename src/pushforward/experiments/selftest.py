@@ -181,7 +181,7 @@ def _simulate(config: Config, folder: Any, key: Any) -> dict[str, Estimate]:
     )
     series = samples.record["phi2"]
     folder.log(f"DIGEST simulate {_digest((samples.x, samples.draws, series, samples.moments))}")
-    found = pf.estimators.gamma_method(series.T, name="phi^2")
+    found = pf.estimators.gamma_method(series, name="phi^2")
     return {"phi^2": Estimate(found.mean, found.error)}
 
 

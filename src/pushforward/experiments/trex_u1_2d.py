@@ -217,8 +217,8 @@ def _read(config: Config, label: str, record: Any) -> dict[str, Estimate]:
         results[f"{label}: predicted swap rate {pair}"] = Estimate(rates.predicted[k])
     for r, beta in enumerate(config.beta):
         at = place(config, beta)
-        charge = record["charge"][..., r].T
-        for name, series in (("plaquette", record["plaquette"][..., r].T), ("<Q²>", charge**2)):
+        charge = record["charge"][..., r]
+        for name, series in (("plaquette", record["plaquette"][..., r]), ("<Q²>", charge**2)):
             results |= _estimate(f"{label}: {name} {at}", series)
         if (found := _estimate("Q", charge, "tau")) and r == len(config.beta) - 1:
             results[f"{label}: tau of Q {at}"] = found["Q"]

@@ -1,6 +1,6 @@
 r"""Pictures of Markov chains: histories, integer charges, autocorrelation, ours against exact.
 
-Functions take NumPy arrays, chains as (chains, draws), and return a figure with title and caption.
+Functions take NumPy arrays, chains as (draws, chains), and return a figure with title and caption.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def chain_histories(
     Parameters
     ----------
     series
-        `{label: (chains, draws)}`; the first draws are shown, at most 2,000.
+        `{label: (draws, chains)}`; the first draws are shown, at most 2,000.
     symbol
         Of the vertical axis, in mathematics.
     """
@@ -35,7 +35,7 @@ def chain_histories(
     figure, axes = panels(len(series), 1, width=FULL, height=height, sharex=True)
     colours = line_styles(str(k) for k in range(chains)).values()
     for axis, (label, value) in zip(axes[:, 0], series.items(), strict=True):
-        for chain, style in zip(np.asarray(value)[:chains, :2000], colours, strict=False):
+        for chain, style in zip(np.asarray(value)[:2000, :chains].T, colours, strict=False):
             axis.step(np.arange(1, len(chain) + 1), chain, where="mid", lw=0.8, **style)
         axis.set_ylabel(f"${symbol}$")
         axis.annotate(

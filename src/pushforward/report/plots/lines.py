@@ -301,7 +301,7 @@ def _autocorrelation(series: Any) -> tuple[np.ndarray, int, float] | None:
     from ...estimators import autocovariance, gamma_method
 
     value = np.asarray(series, dtype=float)
-    value = value.reshape(len(value), -1).T
+    value = value.reshape(len(value), -1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said by the run already
