@@ -64,7 +64,6 @@ def test_densities_along_the_flow_are_those_of_the_data(path):
     fixed = log_likelihood(exact(path), x, times=uniform_times(100))
     assert np.abs(fixed.value - truth).max() < 1e-4
     assert fixed.num_evaluations == 400
-    assert fixed.standard_error is None
 
 
 def test_an_adaptive_solver_reaches_its_tolerance():

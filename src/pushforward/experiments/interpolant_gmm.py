@@ -113,7 +113,7 @@ def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
     for label, velocity in (("exact velocity", exact), ("learned", learned)):
         samples = _sample(config, parts, parts.kernel(velocity), f"{label} sde", folder, keys[1])
         results |= _numbers(f"{label}, SDE", samples, law)
-    flow = pf.recipes.flow_kernel(pf.paths.Linear(), pf.paths.Velocity(), learned)
+    flow = pf.dynamics.probability_flow(pf.paths.Predictor(learned, pf.paths.Linear()))
     results |= _numbers(
         "learned, ODE", _sample(config, parts, flow, "learned ode", folder, keys[1]), law
     )

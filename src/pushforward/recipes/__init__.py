@@ -6,10 +6,8 @@ from .adaptive_mc import importance as importance
 from .base import Recipe as Recipe
 from .flow_map import flow_map as flow_map
 from .flow_map import flow_map_optimiser as flow_map_optimiser
-from .forecaster import forecast_kernel as forecast_kernel
 from .forecaster import forecaster as forecaster
 from .interpolant import finite_times as finite_times
-from .interpolant import flow_kernel as flow_kernel
 from .interpolant import interpolant as interpolant
 from .interpolant import sde_kernel as sde_kernel
 from .leaps import jump_kernel as jump_kernel
@@ -25,7 +23,6 @@ from .nets import langevin_kernel as langevin_kernel
 from .nets import nets as nets
 from .nets import smc as smc
 from .nets import transport_kernel as transport_kernel
-from .replica_exchange import exchange_kernel as exchange_kernel
 from .replica_exchange import trex as trex
 from .sit import guided_kernel as guided_kernel
 from .sit import sit as sit

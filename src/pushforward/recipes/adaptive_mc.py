@@ -11,7 +11,6 @@ resampling. With the weights of `importance`, f also gives log Z.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
@@ -24,8 +23,7 @@ from ..objectives import ForwardKL
 from ..paths import Annealing
 from ..sources import RunningChains
 from ..targets import AbstractDistribution, AbstractEnergy, Normal
-from .base import Recipe
-from .tuning import euclidean_shape
+from .base import Recipe, euclidean_shape, key_or_default
 
 
 def adaptive_mc(
@@ -40,11 +38,7 @@ def adaptive_mc(
 ) -> Recipe:
     """Return the parts of adaptive Monte Carlo for `target`; its model is the bijection.
 
-    ```python
-    r = adaptive_mc(target, walkers, step_size=0.1)
-    model, history = pf.fit(r.model, r.objective, r.source, steps=500, batch=len(walkers), key=key)
-    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, observe=..., key=key)
-    ```
+    Train with `batch=len(walkers)`, sample with `simulate(r.kernel(model), r.initial, steps=1000)`.
 
     Parameters
     ----------
@@ -57,8 +51,6 @@ def adaptive_mc(
         f and the law of z. Default: `spline_couplings` (extra `flows`) on a standard normal.
     step_size, num_steps
         Of the local HMC trajectory between two jumps. Good values: acceptance .6 to .9, 10 steps.
-    key
-        Of the initial weights; default `jax.random.key(0)`.
 
     References
     ----------
@@ -68,7 +60,7 @@ def adaptive_mc(
         base = Normal(euclidean_shape(target))
     if bijection is None:
         (dim,) = euclidean_shape(target)
-        bijection = spline_couplings(dim, key=jax.random.key(0) if key is None else key)
+        bijection = spline_couplings(dim, key=key_or_default(key))
     steps = jnp.asarray(num_steps, jnp.int32)
     kernel = eqx.Partial(adaptive_kernel, target, base, scalar(step_size), steps)
     objective = ForwardKL(eqx.Partial(Pushforward, base))

@@ -1,14 +1,22 @@
-"""What a recipe hands to the two verbs."""
+"""What a recipe hands to the two verbs.
+
+Every recipe takes `key`, for the initial weights and pilot runs (default `jax.random.key(0)`), and
+`steps`, the intervals of its time grid `times`; any other grid serves the same weights.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 from jaxtyping import PyTree
 
-from .._typing import Array, Float
+from .._errors import InputError
+from .._typing import Array, Float, PRNGKey
 from ..objectives import AbstractObjective
 from ..sources import AbstractSource
+from ..spaces import Euclidean
+from ..targets import AbstractEnergy
 
 
 class Recipe(eqx.Module):
@@ -39,3 +47,15 @@ class Recipe(eqx.Module):
     source: AbstractSource
     times: Float[Array, " n"] | None
     initial: Any
+
+
+def key_or_default(key: PRNGKey | None) -> PRNGKey:
+    """Return the key, or `jax.random.key(0)` for None."""
+    return jax.random.key(0) if key is None else key
+
+
+def euclidean_shape(target: AbstractEnergy) -> tuple[int, ...]:
+    """Return the shape of a sample of an energy on R^n, or raise."""
+    if not isinstance(target.space, Euclidean):
+        raise InputError(f"this recipe needs an energy on R^n, got one on {target.space}")
+    return target.space.shape

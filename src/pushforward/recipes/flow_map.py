@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -25,7 +24,7 @@ from ..objectives import FMM, LSD, AbstractMapObjective, Diagonal, WithDiagonal
 from ..paths import Linear, Square, Triangle, uniform_times
 from ..sources import Bundles, IndependentPairs, MapPairs
 from ..targets import Normal
-from .base import Recipe
+from .base import Recipe, key_or_default
 
 
 def flow_map(
@@ -46,10 +45,8 @@ def flow_map(
 
     Parameters
     ----------
-    base
-        Law of x0.
-    data
-        Samples (n, *shape), or a distribution.
+    base, data
+        Law of x0; samples (n, *shape) of x1, or a distribution.
     method
         An objective of `MapPair`s with its path: default `LSD(Linear())`. `LMD(path, drift)` learns
         the diagonal from its drift, `FMM(path)` has none and trains both directions.
@@ -59,10 +56,6 @@ def flow_map(
         Of the `TwoTimeMLP`; the scale is that of the data.
     diagonal, off_diagonal
         Points of a bundle; `batch` counts bundles. Good values 3, 1.
-    steps
-        Steps of `times`; any other grid serves the same weights.
-    key
-        Of the initial weights; default `jax.random.key(0)`.
 
     References
     ----------
@@ -71,10 +64,8 @@ def flow_map(
     if not isinstance(base, Normal):
         raise InputError(f"base is {type(base).__name__}, expected a normal one: Normal(shape)")
     method = LSD(Linear(base.scale)) if method is None else method
-    key = jax.random.key(0) if key is None else key
-    net = TwoTimeMLP(
-        base.space.dim, width=width, depth=depth, scale=scale, out_scale=scale, key=key
-    )
+    sizes = {"width": width, "depth": depth, "scale": scale, "out_scale": scale}
+    net = TwoTimeMLP(base.space.dim, **sizes, key=key_or_default(key))
     pairs, both_ways = IndependentPairs(base, data), isinstance(method, FMM)
     times = Square() if both_ways else Triangle()
     model = FlowMap(net, both_ways) if tie is None else TiedFlowMap(tie, net, both_ways)

@@ -25,15 +25,9 @@ from ..dynamics import (
 )
 from ..networks import PointMLP
 from ..objectives import Regression
-from ..paths import (
-    AbstractPointMass,
-    Epsilon,
-    FollmerEpsilon,
-    QuadraticPoint,
-    uniform_times,
-)
+from ..paths import AbstractPointMass, Epsilon, FollmerEpsilon, QuadraticPoint, uniform_times
 from ..sources import AbstractSource, Pair
-from .base import Recipe
+from .base import Recipe, key_or_default
 
 
 def forecaster(
@@ -67,64 +61,39 @@ def forecaster(
     steps
         Steps of the sampling grid; with few (5 to 20) write `MatchedEpsilon()`,
         `StochasticHeun()` and the times `1 - power_times(n, 1.5)[::-1]`.
-    key
-        Of the initial weights and of 4096 pilot pairs; default `jax.random.key(0)`.
 
     References
     ----------
     Chen et al. 2024 (arXiv 2403.13724).
     """
-    key = jax.random.key(0) if key is None else key
-    pairs = _pilot(source, jax.random.fold_in(key, 0))
+    key = key_or_default(key)
+    pairs = _drawn(source, jax.random.fold_in(key, 0))
+    if not isinstance(pairs, Pair):
+        raise InputError(
+            f"the source draws {type(pairs).__name__}, expected Pair(t, x0, x1): "
+            "PairSimulator(system), or Arrays(Pair(t, x0, x1))"
+        )
     mean = jnp.mean(pairs.x1, axis=0)
     rms = jnp.sqrt(jnp.mean((pairs.x1 - mean[None]) ** 2))
     if not (jnp.isfinite(rms) and rms > 0):
         raise InputError(f"the pairs have a standard deviation of {rms}: nothing to forecast")
-    path = QuadraticPoint(rms) if path is None else path
+    path = path or QuadraticPoint(rms)
     if network is None:
         num_context = sum(leaf[0].size for leaf in jax.tree.leaves(pairs.context))
         network = PointMLP(
             mean.size, width=width, depth=depth, scale=rms, centre=mean, num_context=num_context,
             key=jax.random.fold_in(key, 1),
         )  # fmt: skip
-    return Recipe(
-        PointDrift(network, Plain() if parametrisation is None else parametrisation),
-        eqx.Partial(
-            forecast_kernel,
-            path,
-            FollmerEpsilon() if epsilon is None else epsilon,
-            EulerMaruyama() if solver is None else solver,
-        ),
-        Regression(path),
-        source,
-        uniform_times(steps),
-        getattr(source, "initial", None),
-    )
-
-
-def forecast_kernel(
-    path: AbstractPointMass,
-    epsilon: Epsilon,
-    solver: AbstractSDEStep,
-    model: Callable,
-) -> PointForecast:
-    """Return the forecast of a trained drift."""
-    return PointForecast(model, path, epsilon, solver)
-
-
-def _pilot(source: AbstractSource, key: PRNGKey) -> Any:
-    """Return 4096 pairs of the source."""
-    pairs = _drawn(source, key)
-    if not isinstance(pairs, Pair):
-        raise InputError(
-            f"the source draws {type(pairs).__name__}, expected Pair(t, x0, x1): "
-            "PairSimulator(system), or Arrays(Pair(t, x0, x1))"
-        )
-    return pairs
+    kernel = eqx.Partial(
+        PointForecast, path=path, epsilon=epsilon or FollmerEpsilon(),
+        solver=solver or EulerMaruyama(),
+    )  # fmt: skip
+    model = PointDrift(network, parametrisation or Plain())
+    initial = getattr(source, "initial", None)
+    return Recipe(model, kernel, Regression(path), source, uniform_times(steps), initial)
 
 
 @eqx.filter_jit
 def _drawn(source: AbstractSource, key: PRNGKey) -> Any:
-    keys = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    state = source.init(None, key=keys[0])
-    return source.draw(state, None, 4096, progress=jnp.zeros(()), key=keys[1])[0]
+    state = source.init(None, key=jax.random.fold_in(key, 0))
+    return source.draw(state, None, 4096, progress=jnp.zeros(()), key=jax.random.fold_in(key, 1))[0]

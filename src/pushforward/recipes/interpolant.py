@@ -2,12 +2,11 @@ r"""A stochastic interpolant of data: learn a velocity once, sample with any noi
 
 1. Draw (t, x0, x1): x0 from a normal base, x1 from the data (`IndependentPairs`).
 2. Train a network on the velocity of I_t = αx0 + βx1 (`Regression`).
-3. Sample: `sde_kernel` with any ε, or `flow_kernel`, the ODE without noise.
+3. Sample: `sde_kernel` with any ε, or `probability_flow(predictor)`, the ODE without noise.
 4. Read densities: `log_likelihood` along the same ODE.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 
 from .._errors import InputError
 from .._typing import Array, Context, Float, PRNGKey
-from ..dynamics import ODE, InterpolantSDE, probability_flow
+from ..dynamics import InterpolantSDE
 from ..networks import DriftMLP
 from ..objectives import Regression
 from ..paths import (
@@ -33,7 +32,7 @@ from ..paths import (
 )
 from ..sources import IndependentPairs
 from ..targets import AbstractDistribution, Normal
-from .base import Recipe
+from .base import Recipe, key_or_default
 
 
 def interpolant(
@@ -64,44 +63,28 @@ def interpolant(
     times
         Law of the training times; default uniform where path and prediction are finite.
     labels
-        One a row of the data; the network then reads `context`.
-    steps
-        Steps of the sampling grid.
-    key
-        Of the initial weights; default `jax.random.key(0)`.
+        One for each row of the data; the network then reads `context`.
 
     References
     ----------
     Albergo, Boffi and Vanden-Eijnden 2023 (arXiv 2303.08797).
     """
-    path = Linear() if path is None else path
-    prediction = Velocity() if prediction is None else prediction
-    key = jax.random.key(0) if key is None else key
-    if not isinstance(data, AbstractDistribution):
+    path, prediction = path or Linear(), prediction or Velocity()
+    if isinstance(data, AbstractDistribution):
+        shape = jax.eval_shape(lambda k: data.sample(key=k), jax.random.key(0)).shape
+    else:
         data = jnp.asarray(data)
         if data.ndim < 2:
             raise InputError(f"data has shape {data.shape}, expected (n, ...): samples first")
-    shape = _shape(data)
+        shape = data.shape[1:]
     base = Normal(shape, scale=path.base_scale)
     if network is None:
-        network = DriftMLP(base.space.dim, width=width, key=key)
-    times = UniformTime(*finite_times(path, prediction, 1e-5)) if times is None else times
+        network = DriftMLP(base.space.dim, width=width, key=key_or_default(key))
+    times = times or UniformTime(*finite_times(path, prediction, 1e-5))
+    source = IndependentPairs(base, data, times, labels)
+    kernel = eqx.Partial(sde_kernel, path, prediction, epsilon or NoiseLevel())
     grid = jnp.linspace(*finite_times(path, prediction, 1e-3), steps + 1)
-    noise = NoiseLevel() if epsilon is None else epsilon
-    return Recipe(
-        network,
-        eqx.Partial(sde_kernel, path, prediction, noise),
-        Regression(path, prediction),
-        IndependentPairs(base, data, times, labels),
-        grid,
-        base,
-    )
-
-
-def _shape(data: Any) -> tuple[int, ...]:
-    if not isinstance(data, AbstractDistribution):
-        return data.shape[1:]
-    return jax.eval_shape(lambda k: data.sample(key=k), jax.random.key(0)).shape
+    return Recipe(network, kernel, Regression(path, prediction), source, grid, base)
 
 
 def finite_times(
@@ -124,8 +107,3 @@ def sde_kernel(
 ) -> InterpolantSDE:
     """Return the SDE sampler of a trained network, `StochasticHeun` steps."""
     return InterpolantSDE(Predictor(model, path, prediction), epsilon)
-
-
-def flow_kernel(path: AbstractAffine, prediction: AbstractPrediction, model: Callable) -> ODE:
-    """Return the ODE sampler of a trained network, Heun steps."""
-    return probability_flow(Predictor(model, path, prediction))

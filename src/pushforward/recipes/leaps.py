@@ -25,7 +25,7 @@ from ..paths import AbstractAnnealing, Annealing, uniform_times
 from ..sources import Horizon, Rollout
 from ..spaces import Spins
 from ..targets import AbstractFiniteEnergy, Uniform
-from .base import Recipe
+from .base import Recipe, key_or_default
 
 
 def leaps(
@@ -57,26 +57,20 @@ def leaps(
         energies with a field or with couplings that differ from bond to bond.
     delta
         Heat-bath redraws of a site in unit time when sampling (training walkers have 2).
-    walkers, refresh
-        Of the training rollouts, each of 50 leaps.
-    steps
-        Intervals of `times`; 10 to 50.
-    key
-        Of the initial weights; default `jax.random.key(0)`.
+    walkers, refresh, steps
+        Of the training rollouts, each of 50 leaps; intervals of `times`, 10 to 50.
 
     References
     ----------
     Holderrieth, Albergo and Jaakkola 2025, arXiv 2502.10843.
     """
-    key = jax.random.key(0) if key is None else key
-    space = target.space
+    key, space = key_or_default(key), target.space
     if not isinstance(space, Spins):
         raise InputError(
             f"this recipe needs an energy on Spins, got one on {space}: write "
             "FiniteEnergy(fn, Spins((8, 8)))"
         )
-    if path is None:
-        path = Annealing(Uniform(space), target)
+    path = path or Annealing(Uniform(space), target)
     if network is None:
         if symmetric:
             _check_symmetric(target, space)
@@ -89,11 +83,10 @@ def leaps(
 
     walk = eqx.Partial(jump_kernel, path, 2.0, TauLeaping())
     kernel = eqx.Partial(jump_kernel, path, delta, EventDriven())
-    source = Rollout(
-        walk, walkers=walkers, num_times=50, refresh=refresh, horizon=Horizon(0.1, 0.5)
-    )
-    times = uniform_times(steps)
-    return Recipe(model, kernel, Continuity(walk, clip=1e4), source, times, path.base)
+    horizon = Horizon(0.1, 0.5)
+    source = Rollout(walk, walkers=walkers, num_times=50, refresh=refresh, horizon=horizon)
+    objective = Continuity(walk, clip=1e4)
+    return Recipe(model, kernel, objective, source, uniform_times(steps), path.base)
 
 
 def jump_kernel(

@@ -4,8 +4,9 @@ x1 is carried back to its latent x0 along dx/dt = v, and log p(x1) = log N(x0; 0
 ∫_0^1 div v dt. The density is that of the flow: of a perfect model, of the data.
 """
 
+from typing import NamedTuple
+
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,25 +19,12 @@ from ..paths import Predictor, uniform_times
 from ..targets import Normal
 
 
-class LogLikelihood(eqx.Module):
-    """Log densities of n points.
+class LogLikelihood(NamedTuple):
+    """Log densities of n points."""
 
-    Attributes
-    ----------
-    value
-        log p(x1), (n,).
-    standard_error
-        Of a stochastic divergence; None for the exact one.
-    latent
-        x0 of every point.
-    num_evaluations
-        Of the velocity with its divergence, a point.
-    """
-
-    value: Float[Array, " n"]
-    standard_error: Float[Array, " n"] | None
-    latent: Array
-    num_evaluations: float
+    value: Float[Array, " n"]  # log p(x1)
+    latent: Array  # x0 of every point
+    num_evaluations: float  # of the velocity with its divergence, for each point
 
 
 def log_likelihood(
@@ -55,16 +43,13 @@ def log_likelihood(
     ----------
     predictor
         What was trained, its path and what its output means.
-    x1
-        The points, samples first.
+    x1, context
+        The points, samples first, and a label for each (or None).
     times
         Increasing grid; default 100 equal steps of [0, 1]. `VariancePreserving` is singular at
         t = 1 and scores at t = 0: end or begin 1e-3 away.
     solver, control
-        As of `density_flow`. With `diffrax.Tsit5()` and `Adaptive(1e-8, 1e-8)` the grid may be
-        `[0, 1]`.
-    context
-        A label a point, or None.
+        As of `density_flow`. With `diffrax.Tsit5()` and `Adaptive(1e-8, 1e-8)`, times `[0, 1]`.
     batch_size
         Points at once.
 
@@ -92,4 +77,4 @@ def log_likelihood(
     base = Normal(x1.shape[1:], scale=predictor.path.base_scale)
     value = jax.vmap(base.log_prob)(found.x.x) - found.x.log_density
     evaluations = found.record["info.evaluations"].sum() / x1.shape[0]
-    return LogLikelihood(value, None, found.x.x, float(evaluations))
+    return LogLikelihood(value, found.x.x, float(evaluations))

@@ -26,9 +26,7 @@ def multiscale(
     shape: tuple[int, int],
     beta: ArrayLike,
     group: AbstractGroup,
-    conditional: Callable[
-        [ArrayLike, int, AbstractGroup], AbstractLinkConditional
-    ] = CharacterConditional,
+    conditional: Callable[..., AbstractLinkConditional] = CharacterConditional,
 ) -> MultiscaleFlow:
     """Return the flow from one site to a torus of `shape`.
 
@@ -39,10 +37,8 @@ def multiscale(
 
     Parameters
     ----------
-    shape
-        Two powers of two.
-    beta
-        β, 0 < β <= 16.
+    shape, beta
+        Two powers of two, and β, 0 < β <= 16.
     group
         `U1()`, or SU(2) (density alone).
     conditional
@@ -54,9 +50,8 @@ def multiscale(
     arXiv 2404.10819 (multiscale flows); the exact conditional is derived.
     """
     axes = _doublings(shape)
-    levels = reversed(range(len(axes)))
     layers = [
-        DoublingLayer(nu, conditional(beta, k, group)) for nu, k in zip(axes, levels, strict=True)
+        DoublingLayer(nu, conditional(beta, len(axes) - 1 - k, group)) for k, nu in enumerate(axes)
     ]
     return MultiscaleFlow(OnePlaquette(beta, len(axes), group), tuple(layers))
 
@@ -70,17 +65,15 @@ def flow_annealing(
 
 
 def _doublings(shape: tuple[int, int]) -> list[int]:
-    """Return the directions to double, the shorter one first while there is one."""
+    """Return the directions to double, in order: the one with more doublings left first."""
     powers = [math.log2(n) if n > 0 else -1.0 for n in shape]
     if len(shape) != 2 or any(p < 0 or p % 1 for p in powers):
         raise InputError(
             f"shape is {shape}, expected two powers of two such as (8, 8): a multiscale flow "
             "doubles one site"
         )
-    now, axes = [0, 0], []
-    while now != powers:
-        left = [int(p) - n for p, n in zip(powers, now, strict=True)]
-        nu = 0 if left[0] >= left[1] else 1
-        now[nu] += 1
-        axes.append(nu)
+    left, axes = [int(p) for p in powers], []
+    while any(left):
+        axes.append(0 if left[0] >= left[1] else 1)
+        left[axes[-1]] -= 1
     return axes

@@ -9,7 +9,6 @@ r"""NETS: a neural sampler for an energy, exact weights included.
 Untrained (b = 0), step 4 is annealed importance sampling; with resampling it is SMC: `smc`.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,17 +24,11 @@ from ..dynamics import Compose, Euler, Langevin, RungeKutta, Transport, compose
 from ..mcmc import HMC
 from ..networks import DriftAndFreeEnergy, DriftMLP, FreeEnergy, RandomFourier, ScoreCut, ScoreSkip
 from ..objectives import Continuity, ExactDivergence, HutchinsonDivergence
-from ..paths import (
-    AbstractAnnealing,
-    Annealing,
-    ExponentialWarp,
-    LocalVariance,
-    uniform_times,
-)
+from ..paths import AbstractAnnealing, Annealing, ExponentialWarp, LocalVariance, uniform_times
 from ..sources import Rollout
 from ..targets import AbstractEnergy, Normal
-from .base import Recipe
-from .tuning import Scales, euclidean_shape, length_scales
+from .base import Recipe, euclidean_shape, key_or_default
+from .tuning import Scales, length_scales
 
 LARGEST_JACOBIAN = 64
 
@@ -65,39 +58,29 @@ def nets(
         Where walkers start; default a `Normal` twice as wide as 1,000 short chains spread. Give it
         when modes are far apart (those chains stay in the nearest ones): wider than the target.
     path, variance
-        Default: the geometric path, its time warped by the ratio of the length scales that short
-        chains measure, and its `LocalVariance`. Give both or neither.
+        Both or neither. Default: the geometric path, its time warped by the ratio of the length
+        scales that short chains measure, and its `LocalVariance`.
     drift
         b(t, x, g), zero before training. Default: `ScoreSkip` around a `DriftMLP` of 3 hidden
         layers of `width` units with `fourier` random features (64 to 128 for many modes).
-    walkers, refresh
-        Of the training rollouts.
-    noise
-        ε_t of the training walkers in units of the local variance.
-    steps
-        Steps of `times`.
-    key
-        Of the initial weights and the pilot chains; default `jax.random.key(0)`.
+    walkers, refresh, noise
+        Of the training rollouts; ε_t there is `noise` times the local variance.
 
     References
     ----------
     Albergo and Vanden-Eijnden 2024, arXiv 2410.02711.
     """
-    key = jax.random.key(0) if key is None else key
-    keys = [jax.random.fold_in(key, k) for k in range(3)]
+    keys = [jax.random.fold_in(key_or_default(key), k) for k in range(3)]
     shape = euclidean_shape(target)
     if (path is None) != (variance is None):
         raise InputError("give both path and variance, or neither: variance=LocalVariance(...)")
 
-    @functools.cache  # measured when something is left out, once
-    def scales() -> Scales:
-        return length_scales(target, base, key=keys[0])
-
-    if path is None or variance is None:
-        path = Annealing(scales().base, target, ExponentialWarp(scales().kappa))
-        variance = LocalVariance(path.schedule, scales().wide, scales().narrow)
-    if drift is None:
-        drift = _default_drift(scales(), variance, width, fourier, keys[1])
+    if path is None or variance is None or drift is None:
+        scales = length_scales(target, base, key=keys[0])
+        if path is None or variance is None:
+            path = Annealing(scales.base, target, ExponentialWarp(scales.kappa))
+            variance = LocalVariance(path.schedule, scales.wide, scales.narrow)
+        drift = drift or _default_drift(scales, variance, width, fourier, keys[1])
     model = DriftAndFreeEnergy(drift, FreeEnergy(key=keys[2]))
 
     walk = eqx.Partial(langevin_kernel, path, Scaled(variance, noise), ScoreCut(variance))
@@ -122,12 +105,9 @@ def _default_drift(scales: Scales, variance: Callable, width: int, fourier: int,
 
 
 def smc(path: AbstractAnnealing, step_size: Any, *, num_steps: int = 5, integrator=None) -> Compose:
-    """Return the classical kernel: reweight, then one HMC trajectory. AIS; with resampling, SMC.
+    """Return the classical kernel: reweight, then one HMC trajectory.
 
-    ```python
-    pf.simulate(smc(path, .5), 2000, times=uniform_times(100), resample=Systematic(.5),
-                populations=8, key=key)
-    ```
+    It is AIS; with `simulate(..., resample=Systematic(.5), populations=8)` it is SMC.
     """
     options = {} if integrator is None else {"integrator": integrator}
     return compose(Transport(path), HMC(path, step_size, num_steps, **options))
@@ -151,13 +131,13 @@ def transport_kernel(
 
 
 class Scaled(eqx.Module):
-    """A law of time times a factor: ε_t = factor · ℓ²(t)."""
+    """A noise that follows the local width along a path: ε_t = factor · ℓ²(t)."""
 
     law: Callable[[Time], Scalar]
     factor: Scalar = eqx.field(converter=scalar)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return factor · law(t)."""
+        """Return ε_t."""
         return self.factor * self.law(t)
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from .._typing import X
 from ..dynamics import AbstractKernel
 from ..flows import AbstractBijection
-from ..mcmc import AbstractBridge, FlowBridge, ReplicaExchange
+from ..mcmc import FlowBridge, ReplicaExchange
 from ..objectives import BridgeKL
 from ..sources import RunningChains
 from .base import Recipe
@@ -42,8 +42,6 @@ def trex(
     ```python
     walkers = pf.simulate(ReplicaExchange(kernel), 64, steps=500, key=key).x
     r = trex(kernel, residual_flow(space), walkers)
-    model, history = pf.fit(r.model, r.objective, r.source, steps=300, batch=64, key=key)
-    samples = pf.simulate(r.kernel(model), r.initial, steps=1000, burn_in=100, key=key)
     ```
 
     Parameters
@@ -54,10 +52,9 @@ def trex(
         One untrained bijection of a configuration; every pair gets a copy.
     walkers
         Equilibrated ladders, (n, R, *sample). Good value: 64 of them.
-    updates_per_swap
-        Local updates before each half of the swaps.
-    decorrelate
-        Steps of the exchange between training batches. Good values: 1 to 10.
+    updates_per_swap, decorrelate
+        Local updates before each half of the swaps; steps of the exchange between training
+        batches, 1 to 10.
     symmetric
         Train on both directions (one inverse a sample more), or on the forward one.
 
@@ -68,14 +65,7 @@ def trex(
     plain = ReplicaExchange(kernel, updates_per_swap=updates_per_swap)
     pairs = jnp.arange(plain.num_replicas - 1)
     model = eqx.filter_vmap(lambda _: FlowBridge(flow))(pairs)
-    exchange = eqx.Partial(exchange_kernel, kernel, updates_per_swap)
+    exchange = eqx.Partial(ReplicaExchange, kernel, updates_per_swap=updates_per_swap)
     objective = BridgeKL(plain.path, symmetric)
     source = RunningChains(exchange, walkers, decorrelate)
     return Recipe(model, exchange, objective, source, None, walkers)
-
-
-def exchange_kernel(
-    kernel: AbstractKernel, updates_per_swap: int, bridge: AbstractBridge
-) -> ReplicaExchange:
-    """Return replica exchange through `bridge`."""
-    return ReplicaExchange(kernel, bridge, updates_per_swap)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from .._errors import InputError
+from .._tree import scalar
 from .._typing import PRNGKey
 from ..dynamics import InterpolantSDE
 from ..networks import Guided, LabelDropout, SiT, Size
@@ -20,7 +20,7 @@ from ..objectives import Regression
 from ..paths import AbstractAffine, AbstractTimeLaw, Epsilon, Linear, NoiseLevel, Velocity
 from ..sources import IndependentPairs
 from ..targets import Normal
-from .base import Recipe
+from .base import Recipe, key_or_default
 from .interpolant import sde_kernel
 
 
@@ -53,25 +53,18 @@ def sit(
         (n,) integers in [0, num_classes).
     size
         `SIT_SIZES["S"]` to "XL", or `Size(depth, width, heads)`.
-    num_classes
-        Default one more than the largest label; it is the null label too.
-    patch
-        Side of a patch.
+    num_classes, patch
+        Default one more than the largest label (it is the null label too); side of a patch.
     path, epsilon, scale
         Default `Linear()`, `NoiseLevel()`, no guidance (1); guidance 1.5 to 4.
-    dropout
-        Share of labels replaced by the null label.
-    times, augment
-        As of `IndependentPairs`.
-    steps
-        Steps of the sampling grid.
+    dropout, times, augment
+        Share of labels replaced by the null label; the others as of `IndependentPairs`.
 
     References
     ----------
     Ma et al. 2024 (arXiv 2401.08740).
     """
-    key = jax.random.key(0) if key is None else key
-    path = Linear() if path is None else path
+    path = path or Linear()
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if not jnp.issubdtype(labels.dtype, jnp.integer) or not (
@@ -81,17 +74,12 @@ def sit(
             f"labels have dtype {labels.dtype} in [{labels.min()}, {labels.max()}], expected "
             f"integers in [0, {num_classes})"
         )
-    network = SiT(images.shape[1:], size, num_classes, patch=patch, key=key)  # pyright: ignore[reportArgumentType]
+    network = SiT(images.shape[1:], size, num_classes, patch=patch, key=key_or_default(key))  # pyright: ignore[reportArgumentType]
     base = Normal(images.shape[1:], scale=path.base_scale)
-    noise = NoiseLevel() if epsilon is None else epsilon
-    return Recipe(
-        network,
-        eqx.Partial(guided_kernel, path, noise, scale),
-        Regression(path, dropout=LabelDropout(num_classes, dropout)),
-        IndependentPairs(base, images, times, labels, augment),
-        jnp.linspace(0.0, 1.0, steps + 1),
-        base,
-    )
+    kernel = eqx.Partial(guided_kernel, path, epsilon or NoiseLevel(), scale)
+    objective = Regression(path, dropout=LabelDropout(num_classes, scalar(dropout)))
+    source = IndependentPairs(base, images, times, labels, augment)
+    return Recipe(network, kernel, objective, source, jnp.linspace(0.0, 1.0, steps + 1), base)
 
 
 def guided_kernel(

@@ -12,12 +12,12 @@ import numpy as np
 from .._errors import InputError
 from .._tree import scalar
 from .._typing import Array, PRNGKey, X
-from ..drivers import simulate
+from ..drivers import Samples, simulate
 from ..dynamics import AbstractProcess
 from ..mcmc import HMC, DualAveraging
 from ..paths import uniform_times
-from ..spaces import Euclidean
 from ..targets import AbstractEnergy, Normal, energy_and_gradient
+from .base import euclidean_shape
 
 
 class Scales(NamedTuple):
@@ -49,13 +49,6 @@ class Scales(NamedTuple):
         return math.sqrt(self.wide * self.narrow)
 
 
-def euclidean_shape(target: AbstractEnergy) -> tuple[int, ...]:
-    """Return the shape of a sample of an energy on R^n, or raise."""
-    if not isinstance(target.space, Euclidean):
-        raise InputError(f"this recipe needs an energy on R^n, got one on {target.space}")
-    return target.space.shape
-
-
 def length_scales(
     target: AbstractEnergy,
     base: Normal | None = None,
@@ -66,27 +59,18 @@ def length_scales(
     widening: float = 2.0,
     key: PRNGKey,
 ) -> Scales:
-    """Measure a target with short MALA chains, whose step size adapts between rounds.
+    """Measure a target on R^n with short MALA chains, whose step size adapts between rounds.
 
-    Parameters
-    ----------
-    target
-        The energy on R^n.
-    base
-        Where chains start, and the base if given; default a standard normal start.
-    chains, steps, rounds
-        Chains, steps a round, rounds.
-    widening
-        The default base is this many times wider than the chains' spread.
+    The chains start from `base`, by default a standard normal one. Without a `base` the one
+    returned is `widening` times wider than the chains' spread.
     """
     shape = euclidean_shape(target)
-    start = Normal(shape) if base is None else base
+    start = base or Normal(shape)
     step, x = 0.1, chains
     for k in range(rounds):
         round_key = jax.random.fold_in(key, k)
         samples = simulate(HMC(target, step), x, steps=steps, initial=start, key=round_key)
-        x = samples.x
-        acceptance = float(samples.record["info.acceptance"].mean())
+        x, acceptance = samples.x, _acceptance(samples)
         step *= math.exp(2 * (acceptance - 0.6))
     flat = np.asarray(x, dtype=float).reshape(chains, -1)
     if not np.isfinite(flat).all():
@@ -99,6 +83,10 @@ def length_scales(
     spread = np.broadcast_to(np.asarray(base.scale, float), shape)
     wide = float(np.exp(np.log(spread).mean()))
     return Scales(base, wide, min(narrow, wide), scalar(np.array(spread)))
+
+
+def _acceptance(samples: Samples) -> float:
+    return float(samples.record["info.acceptance"].mean())
 
 
 def adapt(
@@ -120,35 +108,29 @@ def adapt(
         Mean acceptance. Good values: .8 for integrators of order 2, .9 for order 4.
     steps
         Updates: 50 to 200.
-
-    Raises
-    ------
-    InputError
-        Nothing was accepted in the last half of the updates, or the step size is a law of time.
     """
     if callable(kernel.step_size) or kernel.step_size.ndim:
         raise InputError(
             "adapt needs one number as step_size to start from: HMC(action, 0.1, 10); got "
             f"{kernel.step_size}"
         )
-    guess = step_size = float(kernel.step_size)
+    guess, dtype = float(kernel.step_size), kernel.step_size.dtype
     length = guess * int(kernel.num_steps)
-    dtype = kernel.step_size.dtype
 
     def with_steps(step_size: float) -> HMC:
         count = min(max(1, math.ceil(length / step_size - 1e-9)), 1000)
         new = jnp.asarray(min(step_size, length), dtype), jnp.asarray(count, jnp.int32)
         return eqx.tree_at(lambda k: (k.step_size, k.num_steps), kernel, new)
 
-    averaging, rates, running = DualAveraging(target), [], with_steps(guess)
+    averaging, rates, step_size = DualAveraging(target), [], guess
     state = averaging.init(kernel.step_size)
     for i in range(steps):
-        samples = simulate(running, x, steps=1, key=jax.random.fold_in(key, i))
+        key_now = jax.random.fold_in(key, i)
+        samples = simulate(with_steps(step_size), x, steps=1, key=key_now)
         x = samples.x
-        rates.append(float(samples.record["info.acceptance"].mean()))
+        rates.append(_acceptance(samples))
         state, proposed = averaging.update(state, scalar(rates[-1]))
         step_size = float(proposed)
-        running = with_steps(step_size)
     if not any(rates[steps // 2 :]):
         raise InputError(
             f"no trajectory was accepted, the last with step_size {step_size:.3g}: start from a "
@@ -166,25 +148,15 @@ def tune_epsilon(
     walkers: int = 512,
     key: PRNGKey,
 ) -> dict[str, np.ndarray]:
-    """Return ESS and log Z of a trained kernel against its noise; nothing is trained again.
+    """Return ESS and log Z of `kernel(ε)`, a trained process, against its noise ε.
 
-    Parameters
-    ----------
-    kernel
-        Maps a number ε to a kernel; all members run as one stacked kernel.
-    epsilons
-        The values to try, such as `numpy.geomspace(.1, 100, 8)` times the narrowest length².
+    All members run as one stacked kernel; nothing is trained again. Values to try:
+    `numpy.geomspace(.1, 100, 8)` times the narrowest length².
     """
     kernels = [kernel(scalar(e)) for e in epsilons]
     stacked = jax.tree.map(lambda *a: jnp.stack(a) if eqx.is_array(a[0]) else a[0], *kernels)
-    samples = simulate(
-        stacked, walkers, times=uniform_times(steps), stacked=True,
-        initial=kernels[0].path.base, key=key,
-    )  # fmt: skip
-    log_z = samples.log_z
-    return {
-        "epsilon": np.asarray(epsilons, float),
-        "ess": np.asarray(samples.ess),
-        "log_z": log_z.value,
-        "log_z_error": log_z.error,
-    }
+    base, times = kernels[0].path.base, uniform_times(steps)
+    samples = simulate(stacked, walkers, times=times, stacked=True, initial=base, key=key)
+    value, error, *_ = samples.log_z
+    found = {"ess": samples.ess, "log_z": value, "log_z_error": error}
+    return {"epsilon": np.asarray(epsilons, float)} | {k: np.asarray(v) for k, v in found.items()}
