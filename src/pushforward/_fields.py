@@ -15,7 +15,7 @@ colon; all other arguments go to `equinox.field`.
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import equinox as eqx
 import numpy as np
@@ -72,6 +72,12 @@ def non_negative(*, example: Any = 1.0, **options: Any) -> Any:
     return checked(holds=lambda x: x >= 0, expected=words, example=example, **options)
 
 
+def finite(*, example: Any = 1.0, **options: Any) -> Any:
+    """Make a field of finite numbers."""
+    words = "a finite number"
+    return checked(holds=np.isfinite, expected=words, example=example, **options)
+
+
 def in_unit_interval(*, example: Any = 0.5, **options: Any) -> Any:
     """Make a field of numbers in [0, 1]."""
     words = "a number in [0, 1]"
@@ -89,7 +95,3 @@ def integer(*, least: int, example: int | None = None, **options: Any) -> Any:
         static=True,
         **options,
     )
-
-
-if TYPE_CHECKING:  # a type checker knows a field only by equinox's own function
-    checked = positive = non_negative = in_unit_interval = integer = eqx.field

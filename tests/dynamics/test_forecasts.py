@@ -380,5 +380,5 @@ def test_what_is_refused():
         AffineReference.fit(LinearPoint(), jnp.zeros(3), jnp.zeros(3))
     with pytest.raises(InputError, match="theta must be positive"):
         OrnsteinUhlenbeck(theta=-1.0)
-    with pytest.raises(InputError, match="lag must be positive"):
+    with pytest.raises(InputError, match="lag is .*, expected a positive number"):
         JumpConditional(lag=0.0)

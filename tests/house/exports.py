@@ -97,8 +97,12 @@ def _is_documented(value: Any) -> bool:
 
 
 def _inherited_doc(cls: type, method: str) -> bool:
-    """Tell whether a method has a docstring in its class or in a base of it."""
-    return any(getattr(vars(base).get(method), "__doc__", None) for base in cls.__mro__)
+    """Tell whether a method has a docstring in its class or in a base, or is a base's field."""
+    return any(
+        getattr(vars(base).get(method), "__doc__", None)
+        or method in getattr(base, "__annotations__", ())
+        for base in cls.__mro__
+    )
 
 
 def _is_public_method(name: str, part: Any) -> bool:

@@ -144,7 +144,7 @@ def test_bases_are_normalised():
 def test_location_and_scale_are_checked(make):
     with pytest.raises(InputError, match="mean has shape"):
         make(3, mean=jnp.zeros(2))
-    with pytest.raises(InputError, match="scale must be positive"):
+    with pytest.raises(InputError, match="scale is .*, expected a positive number"):
         make(3, scale=-1.0)
 
 

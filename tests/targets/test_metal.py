@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from tests.oracles.metal import boson_modes, free_metal
 
 from pushforward._errors import InputError
 from pushforward.targets import (
@@ -20,7 +21,7 @@ from pushforward.targets import (
     SpinFermion,
     disorder_samples,
 )
-from pushforward.targets.exact import boson_modes, free_metal, one_site_transfer
+from pushforward.targets.exact import one_site_transfer
 from pushforward.targets.metal import block_log_det, green, log_det
 from pushforward.targets.metal.dense import block_matrix
 from pushforward.targets.metal.hyperbolic import cosh_root, sinhc_root
@@ -469,10 +470,10 @@ def test_a_stack_is_its_samples():
     [
         (lambda: SpinFermion((2, 2), 4, num_components=3), "not built yet"),
         (lambda: SpinFermion((2, 2), 4, coupling=jnp.ones(3)), r"\(3,\), expected \(2, 2\)"),
-        (lambda: SpinFermion((4,), 4), "two positive extents"),
+        (lambda: SpinFermion((4,), 4), "expected 2 positive extents"),
         (lambda: SpinFermion((2, 2), 0), "num_slices"),
-        (lambda: SpinFermion((2, 2), 4, quartic=-1.0), "quartic is -1.0, expected >= 0"),
-        (lambda: SpinFermion((2, 2), 4, dtau=0.0), "dtau is 0.0, expected > 0"),
+        (lambda: SpinFermion((2, 2), 4, quartic=-1.0), "quartic is -1.0, expected a number >= 0"),
+        (lambda: SpinFermion((2, 2), 4, dtau=0.0), "dtau is 0.0, expected a positive number"),
         (lambda: SpinFermion((2, 2), 4, dtau=9.0), "reduce dtau"),
         (lambda: SpinFermion((2, 2), 4, quartic=0.0, mass=-0.5), "lowest eigenvalue .* is -0.5"),
         (lambda: DenseAction(SpinFermion((2, 2), 100, dtau=0.5), 50), "Write cluster="),

@@ -16,7 +16,13 @@ from pushforward.targets import (
     mt_uniform,
     student_mixture,
 )
-from pushforward.targets.exact import mixture_mean, mixture_second_moment
+
+
+def moments(mixture):
+    """Return E x and E|x|² of a mixture of normals in R^d."""
+    weights, normals = np.exp(mixture.log_weights), mixture.components
+    means, scales = np.asarray(normals.mean), np.reshape(normals.scale, (len(weights), -1))
+    return weights @ means, weights @ np.sum(means**2 + scales**2 * np.ones_like(means), 1)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +46,9 @@ def test_gmm40_is_the_published_one_bit_for_bit():
 
 
 def test_gmm40_moments():
-    np.testing.assert_allclose(mixture_mean(gmm40()), [-2.14051294, 1.2400383], atol=5e-9)
-    np.testing.assert_allclose(mixture_second_moment(gmm40()), 1071.369916283017, rtol=1e-14)
+    mean, second = moments(gmm40())
+    np.testing.assert_allclose(mean, [-2.14051294, 1.2400383], atol=5e-9)
+    np.testing.assert_allclose(second, 1071.369916283017, rtol=1e-14)
 
 
 def test_mode_weights_by_quadrature():
@@ -65,7 +72,7 @@ def test_mode_weights_by_quadrature():
 
 def test_sample_moments(samples):
     num = len(samples)
-    error = np.asarray(samples).mean(0) - mixture_mean(gmm40())
+    error = np.asarray(samples).mean(0) - moments(gmm40())[0]
     assert np.all(np.abs(error) < 4.5 * np.asarray(samples).std(0) / np.sqrt(num))
     squares = np.sum(np.asarray(samples) ** 2, 1)
     assert abs(squares.mean() - 1071.369916283017) < 4.5 * squares.std() / np.sqrt(num)
@@ -136,12 +143,6 @@ def test_a_component_of_weight_zero_is_never_drawn():
     assert jax.vmap(lambda key: mixture.sample(key=key))(keys).min() > 0
 
 
-def test_moments_with_one_scale_a_coordinate():
-    scales = jnp.array([[1.0, 2.0], [3.0, 4.0]])
-    mixture = Mixture(eqx.filter_vmap(lambda m, s: Normal(2, m, s))(jnp.zeros((2, 2)), scales))
-    np.testing.assert_allclose(mixture_second_moment(mixture), (1 + 4 + 9 + 16) / 2)
-
-
 def test_bad_mixtures_are_refused():
     stacked = eqx.filter_vmap(lambda m: Normal(2, m))(jnp.zeros((3, 2)))
     with pytest.raises(InputError, match="ONE stacked module"):
@@ -156,5 +157,3 @@ def test_bad_mixtures_are_refused():
         Mixture.of([Normal(2), StudentT(2)])
     with pytest.raises(InputError, match="one class"):
         Mixture.of([Normal(2), Normal(3)])
-    with pytest.raises(InputError, match="Normal components"):
-        mixture_mean(student_mixture())

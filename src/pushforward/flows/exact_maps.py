@@ -9,7 +9,6 @@ b_t(x) = E[İ_t | I_t = x] carries ρ_s to ρ_t:
 - `ProductFlowMap`: coordinate by coordinate, so multimodal maps in any dimension.
 """
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -24,6 +23,8 @@ from .._tree import concrete, scalar
 from .._typing import Array, Context, Float, Scalar, Time, V, X
 from ..networks.flow_map import AbstractFlowMap, time_pair
 from ..paths.affine import AbstractAffine
+from ..paths.exact_velocity import ExactVelocity
+from ..targets import Gaussians
 
 BISECTIONS = 64  # of a bracket: its width is then 5e-20 of the first
 
@@ -128,25 +129,22 @@ class QuantileFlowMap(AbstractFlowMap):
         y = self._bisect(*jax.lax.stop_gradient((s, t, x)))
         return y - self._gap(s, t, x, y) / jnp.exp(self.log_density(t, y))
 
+    @property
+    def law(self) -> Gaussians:
+        """The law of x1."""
+        return Gaussians(jnp.log(self.weights), self.means[:, None], self.scales[:, None] ** 2)
+
     def velocity(self, s: Time, t: Time, x: Scalar, *, context: Context = None, key=None) -> Scalar:
         """Return (X_{s,t}(x) − x)/(t − s), b_s(x) at s = t."""
         return _divided(self, s, t, x)
 
     def drift(self, t: Time, x: Scalar, *, context: Context = None, key=None) -> Scalar:
-        """Return b_t(x): the components' affine flows, averaged by their responsibilities."""
-        c = self.path.coefficients(t)
-        sigma, rate = _width(self.path, self.scales, t)
-        share = jax.nn.softmax(self._log_joint(t, x))
-        return jnp.sum(share * (c.dbeta * self.means + (rate / sigma) * (x - c.beta * self.means)))
+        return ExactVelocity(self.path, self.law)(t, x[None])[0]
 
     def log_density(self, t: Time, x: Scalar) -> Scalar:
         """Return log p_t(x), the law of I_t."""
-        return jax.nn.logsumexp(self._log_joint(t, x))
-
-    def _log_joint(self, t: Time, x: Scalar) -> Float[Array, " k"]:
-        sigma, _ = _width(self.path, self.scales, t)
-        z = (x - self.path.beta(t) * self.means) / sigma
-        return jnp.log(self.weights) - 0.5 * z**2 - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
+        c = self.path.coefficients(t)
+        return -self.law.noised(c.beta, (c.alpha * self.path.base_scale) ** 2)(x[None])
 
     def _tails(self, t: Time, x: Scalar) -> tuple[Scalar, Scalar]:
         """Return F_t(x) and 1 − F_t(x)."""

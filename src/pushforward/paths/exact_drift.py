@@ -6,11 +6,10 @@ For x1|x0 ~ Σ_j w_j N(m_j, C_j): Σ_j = β²C_j + tσ² 1, μ_j = α x0 + β m_
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from .._typing import Array, Context, PRNGKey, Time
-from ..targets.conditionals import AbstractConditional, log_normal
+from ..targets.conditionals import AbstractConditional
 from .point import AbstractPointMass
 
 
@@ -34,11 +33,10 @@ class ExactDrift(eqx.Module):
         """Return b; at t = 0, where x = x0, α̇ x0 + β̇ E[x1|x0]."""
         law = self.conditional(x0)
         (alpha, beta, sigma), (dalpha, dbeta, dsigma) = self.path.values_and_rates(t)
-        noise, spread = t * sigma**2, beta**2 * law.variances
-        total = jnp.where(t > 0, spread + noise, 1)  # at t = 0 all components meet in x0
-        slope = (beta * dbeta * law.variances + t * sigma * dsigma) / total
+        noise = jnp.where(t > 0, t * sigma**2, 1)  # at t = 0 all components meet in x0
+        moved = law.noised(beta, noise)
+        slope = (beta * dbeta * law.variances + t * sigma * dsigma) / moved.variances
 
-        away = law.to_axes((x - alpha * x0)[None] - beta * law.means)
-        share = jax.nn.softmax(law.log_weights + log_normal(away, total))
+        share, away = moved.posterior(x - alpha * x0)
         each = dbeta * law.means + law.from_axes(slope * away)
         return dalpha * x0 + share @ each

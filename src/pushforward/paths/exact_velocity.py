@@ -6,10 +6,9 @@ With S_k = β²C_k + α²s0² 1, r_k ∝ w_k N(x; βm_k, S_k) and q_k = S_k⁻¹
 """
 
 import equinox as eqx
-import jax
 
 from .._typing import Array, Context, PRNGKey, Time
-from ..targets.conditionals import Gaussians, log_normal
+from ..targets.conditionals import Gaussians
 from .affine import AbstractAffine
 
 
@@ -30,11 +29,9 @@ class ExactVelocity(eqx.Module):
     def ends(self, t: Time, x: Array) -> tuple[Array, Array]:
         """Return e = E[x0|x] and D = E[x1|x]."""
         c, law = self.path.coefficients(t), self.law
-        base = (c.alpha * self.path.base_scale) ** 2
-        total = c.beta**2 * law.variances + base
-        away = law.to_axes(x[None] - c.beta * law.means)
-        share = jax.nn.softmax(law.log_weights + log_normal(away, total))
-        pull = away / total
+        moved = law.noised(c.beta, (c.alpha * self.path.base_scale) ** 2)
+        share, away = moved.posterior(x)
+        pull = away / moved.variances
         noise = (c.alpha * self.path.base_scale**2) * (share @ law.from_axes(pull))
         data = share @ (law.means + c.beta * law.from_axes(law.variances * pull))
         return noise, data

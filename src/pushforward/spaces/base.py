@@ -60,8 +60,9 @@ def extents(shape: int | Sequence[int], least: int = 0, most: int = 32) -> tuple
     """Return the shape as a tuple of positive extents, `least` to `most` of them; n means (n,)."""
     shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if not least <= len(shape) <= most or any(n < 1 for n in shape):
+        number = least if least == most else f"{least} to {most}"
         raise InputError(
-            f"got the shape {shape}, expected {least} to {most} positive extents such as (8, 8)"
+            f"got the shape {shape}, expected {number} positive extents such as (8, 8)"
         )
     return shape
 

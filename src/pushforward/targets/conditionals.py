@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from pushforward._errors import InputError
+from pushforward._fields import integer, positive
 from pushforward._tree import concrete, scalar
 from pushforward._typing import Array, Float, PRNGKey, Scalar, X
 from pushforward.spaces import Euclidean
@@ -64,9 +65,24 @@ class Gaussians(AbstractDistribution):
         """Return Q_k v_k."""
         return v if self.axes is None else jnp.sum(self.axes * v[:, None, :], axis=2)
 
-    def __call__(self, x: Float[Array, " d"]) -> Scalar:
+    def log_components(self, x: Float[Array, " d"]) -> tuple[Float[Array, " k"], Array]:
+        """Return log N(x; m_k, C_k) and Q_kᵀ(x − m_k)."""
         away = self.to_axes(x[None] - self.means)
-        return -jax.nn.logsumexp(self.log_weights + log_normal(away, self.variances))
+        terms = away**2 / self.variances + jnp.log(2 * np.pi * self.variances)
+        return -0.5 * jnp.sum(terms, axis=1), away
+
+    def __call__(self, x: Float[Array, " d"]) -> Scalar:
+        return -jax.nn.logsumexp(self.log_weights + self.log_components(x)[0])
+
+    def posterior(self, x: Float[Array, " d"]) -> tuple[Float[Array, " k"], Array]:
+        """Return p(k|x) ∝ w_k N(x; m_k, C_k), and Q_kᵀ(x − m_k)."""
+        log_densities, away = self.log_components(x)
+        return jax.nn.softmax(self.log_weights + log_densities), away
+
+    def noised(self, beta: Scalar, variance: Scalar) -> "Gaussians":
+        """Return the law of β x + √v z, z ~ N(0, 1): means β m_k, eigenvalues β² λ_k + v."""
+        moved = beta * self.means, beta**2 * self.variances + variance
+        return eqx.tree_at(lambda law: (law.means, law.variances), self, moved)
 
     def sample(self, *, key: PRNGKey) -> Float[Array, " d"]:
         which, inside = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
@@ -78,12 +94,6 @@ class Gaussians(AbstractDistribution):
     def mean(self) -> Float[Array, " d"]:
         """Return Σ_k w_k m_k."""
         return jnp.exp(self.log_weights) @ self.means
-
-
-def log_normal(away: Float[Array, "k d"], variances: Float[Array, "k d"]) -> Float[Array, " k"]:
-    """Return log N(away; 0, diag(variances)) of every component."""
-    terms = away**2 / variances + jnp.log(2 * np.pi * variances)
-    return -0.5 * jnp.sum(terms, axis=1)
 
 
 class AbstractConditional(eqx.Module):
@@ -190,23 +200,12 @@ class JumpConditional(AbstractConditional):
     Chen et al. 2024 (arXiv 2403.13724), section 4.1; the closed form is derived here.
     """
 
-    lag: Scalar = eqx.field(default=0.5, converter=scalar)
-    rate: Scalar = eqx.field(default=2.0, converter=scalar)
-    radius: Scalar = eqx.field(default=5.0, converter=scalar)
-    variances: Float[Array, " 2"] = eqx.field(default=(1.5, 0.1), converter=scalar)
-    euler_dt: Scalar | None = eqx.field(
-        default=None, converter=lambda d: None if d is None else scalar(d)
-    )
-    num_wells: int = eqx.field(static=True, default=5)
-
-    def __check_init__(self):
-        for name in ("lag", "rate", "radius", "variances", "euler_dt"):
-            value = getattr(self, name)
-            known = None if value is None else concrete(value)
-            if known is not None and not (known > 0).all():
-                raise InputError(f"{name} must be positive, got {known}")
-        if self.num_wells < 2:
-            raise InputError(f"num_wells is {self.num_wells}, expected at least 2")
+    lag: Scalar = positive(default=0.5)
+    rate: Scalar = positive(default=2.0)
+    radius: Scalar = positive(default=5.0)
+    variances: Float[Array, " 2"] = positive(default=(1.5, 0.1))
+    euler_dt: Scalar | None = positive(default=None, example=0.01)
+    num_wells: int = integer(least=2, default=5)
 
     @property
     def rotations(self) -> Float[Array, "n 2 2"]:
@@ -229,8 +228,7 @@ class JumpConditional(AbstractConditional):
 
     def posterior(self, x0: Float[Array, " 2"]) -> Float[Array, " n"]:
         """Return log P(k|x0), the regime given the state in the stationary law."""
-        law = self.stationary()
-        return jax.nn.log_softmax(log_normal(law.to_axes(x0[None] - law.means), law.variances))
+        return jax.nn.log_softmax(self.stationary().log_components(x0)[0])
 
     def relaxation(self) -> tuple[Float[Array, " 2"], Float[Array, " 2"]]:
         """Return P and the diagonal of V."""

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from pushforward._errors import InputError
-from pushforward._tree import concrete, scalar
+from pushforward._fields import positive
+from pushforward._tree import scalar
 from pushforward._typing import Array, Float, PRNGKey
 from pushforward.spaces import Euclidean
 
@@ -28,7 +29,7 @@ class Funnel(AbstractLocalEnergy, AbstractDistribution):
         Standard deviation s of x_0 (3 in Neal 2003, section 8).
     """
 
-    scale: Float[Array, ""]
+    scale: Float[Array, ""] = positive()
     space: Euclidean
 
     def __init__(self, dim: int = 10, scale=3.0):
@@ -36,9 +37,6 @@ class Funnel(AbstractLocalEnergy, AbstractDistribution):
             raise InputError(f"a funnel needs dim >= 2, got {dim}")
         self.scale = scalar(scale)
         self.space = Euclidean(dim)
-        known = concrete(self.scale)
-        if known is not None and not known > 0:
-            raise InputError(f"scale must be positive, got {known}")
 
     def terms(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         neck, rest = x[:1], x[1:]

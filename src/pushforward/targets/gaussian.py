@@ -11,7 +11,8 @@ from jax.scipy.special import gammaln
 from jaxtyping import ArrayLike
 
 from pushforward._errors import InputError
-from pushforward._tree import concrete, scalar
+from pushforward._fields import positive
+from pushforward._tree import scalar
 from pushforward._typing import Array, Float, PRNGKey
 from pushforward.spaces import Euclidean
 
@@ -35,13 +36,13 @@ class Normal(AbstractProduct):
     """
 
     mean: Float[Array, "..."]
-    scale: Float[Array, "..."]
+    scale: Float[Array, "..."] = positive()
     space: Euclidean
 
     def __init__(self, shape: int | tuple[int, ...], mean: ArrayLike = 0.0, scale: ArrayLike = 1.0):
         self.space = Euclidean(shape)
         self.mean, self.scale = scalar(mean), scalar(scale)
-        _check_location_scale(self.space.shape, self.mean, self.scale)
+        _check_shapes(self.space.shape, mean=self.mean, scale=self.scale)
 
     def terms(self, x: Array) -> Array:
         z = (x - self.mean) / self.scale
@@ -67,9 +68,9 @@ class StudentT(AbstractProduct):
         Location and scale, broadcastable to `shape`.
     """
 
-    df: Float[Array, ""]
+    df: Float[Array, ""] = positive()
     mean: Float[Array, "..."]
-    scale: Float[Array, "..."]
+    scale: Float[Array, "..."] = positive()
     space: Euclidean
 
     def __init__(
@@ -81,7 +82,7 @@ class StudentT(AbstractProduct):
     ):
         self.space = Euclidean(shape)
         self.df, self.mean, self.scale = scalar(df), scalar(mean), scalar(scale)
-        _check_location_scale(self.space.shape, self.mean, self.scale)
+        _check_shapes(self.space.shape, mean=self.mean, scale=self.scale)
 
     def terms(self, x: Array) -> Array:
         z = (x - self.mean) / self.scale
@@ -94,8 +95,8 @@ class StudentT(AbstractProduct):
         return self.mean + self.scale * jax.random.t(key, self.df, self.space.shape, dtype)
 
 
-def _check_location_scale(shape: tuple[int, ...], mean: Array, scale: Array) -> None:
-    for name, value in (("mean", mean), ("scale", scale)):
+def _check_shapes(shape: tuple[int, ...], **values: Array) -> None:
+    for name, value in values.items():
         try:
             fits = jnp.broadcast_shapes(value.shape, shape) == shape
         except ValueError:
@@ -104,6 +105,3 @@ def _check_location_scale(shape: tuple[int, ...], mean: Array, scale: Array) -> 
             raise InputError(
                 f"{name} has shape {value.shape}, expected one broadcasting to {shape}"
             )
-    known = concrete(scale)
-    if known is not None and not (known > 0).all():
-        raise InputError(f"scale must be positive, got {known}")

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from pushforward._errors import InputError
-from pushforward._tree import concrete, scalar
+from pushforward._fields import finite
+from pushforward._tree import scalar
 from pushforward._typing import Array, Float
 from pushforward.spaces import Spins
 
@@ -33,8 +34,8 @@ class Ising(AbstractFiniteEnergy):
         f (β h), a number or an array of one number a site.
     """
 
-    beta: Float[Array, ""]
-    field: Float[Array, "..."]
+    beta: Float[Array, ""] = finite()
+    field: Float[Array, "..."] = finite()
     space: Spins
 
     def __init__(self, shape: int | tuple[int, ...], beta: ArrayLike, field: ArrayLike = 0.0):
@@ -49,10 +50,6 @@ class Ising(AbstractFiniteEnergy):
             )
         if self.field.shape not in ((), shape):
             raise InputError(f"field has shape {self.field.shape}, expected () or {shape}")
-        for name in ("beta", "field"):
-            known = concrete(getattr(self, name))
-            if known is not None and not jnp.isfinite(known).all():
-                raise InputError(f"{name} is {known}, expected finite numbers")
 
     def terms(self, x: Array) -> Array:
         """Return one term a site: its forward bonds and its own field."""

@@ -1,6 +1,6 @@
-r"""The spin-fermion model where it can be solved: one site, no coupling, no electrons.
+r"""The spin-fermion model of one site, solved.
 
-**One site.** Z is the trace of a transfer matrix between slices, (the field at a slice) ⊗ (the 16
+Z is the trace of a transfer matrix between slices, (the field at a slice) ⊗ (the 16
 Fock states of x↑, x↓, y↑, y↓), exact at finite Δτ:
 
 T = e^{−(φ'−φ)²/(2Δτc²)} · e^{−Δτ K/2} e^{−Δτ V(φ)} e^{−Δτ K/2} e^{−Δτ (r φ²/2 + u φ⁴/4)}.
@@ -9,20 +9,17 @@ Electrons of (x↑, y↓) and of (x↓, y↑) are conserved apart: nine sectors 
 N = 1 the field is a Gauss–Hermite grid. For N = 2 it is a radius and an angle θ; with
 x↑ -> e^{−iθ} x↑, x↓ -> e^{iθ} x↓ the coupling forgets θ, and the kinetic kernel of angular momentum
 m is 2π I_{m+s}(r r'/(Δτ c²)) e^{−(r²+r'²)/(2Δτc²)}, s = n_{x↓} − n_{x↑}.
-
-**No coupling.** Electrons in a potential: the spectrum of K + v. **No electrons, u = 0**: the
-spectrum of r − κ∇².
 """
 
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import expm
 from scipy.special import ive
 
 from pushforward._errors import InputError
-from pushforward.targets.metal.model import SpinFermion, static_boson_matrix
+from pushforward.targets.metal.model import SpinFermion
 
 MODES = ("x up", "x down", "y up", "y down")
 
@@ -36,15 +33,6 @@ class OneSite(NamedTuple):
     correlation: float
     density: float
     phi: float
-
-
-class FreeMetal(NamedTuple):
-    """No coupling, per site: log det of all, electrons, ⟨H⟩, and ⟨−K_x⟩, ⟨−K_y⟩ of hopping."""
-
-    log_det: float
-    density: float
-    energy: float
-    kinetic: tuple[float, float]
 
 
 def one_site_transfer(model: SpinFermion, *, field: float = 0.0, nodes: int = 60) -> OneSite:
@@ -68,33 +56,6 @@ def one_site_transfer(model: SpinFermion, *, field: float = 0.0, nodes: int = 60
         raise InputError("field needs num_components=1: a field in a plane breaks its rotations")
     grid = _line(model, field, nodes) if model.num_components == 1 else _plane(model, nodes)
     return _trace(grid, model.num_slices)
-
-
-def free_metal(model: SpinFermion) -> FreeMetal:
-    """Return the exact answers of electrons in the model's potential, its coupling ignored."""
-    beta = float(model.dtau) * model.num_slices
-    hop, sites = _hopping_matrices(model), model.num_sites
-    chemical = np.asarray(model.chemical_potential, np.float64)
-    log_det = density = energy = 0.0
-    kinetic = np.zeros(2)
-    for band in range(2):
-        static = np.asarray(model.potential, np.float64)[band].reshape(-1) - chemical[band]
-        levels, states = np.linalg.eigh(hop[band].sum(0) + np.diag(static))
-        filling = 0.5 * (1 - np.tanh(beta * levels / 2))
-        occupied = (states * filling) @ states.T
-        log_det += 2 * np.logaddexp(0, -beta * levels).sum()
-        density += 2 * filling.sum() / sites
-        energy += 2 * (filling * levels).sum() / sites
-        kinetic += [-2 * np.sum(h * occupied) / sites for h in hop[band]]
-    return FreeMetal(log_det, density, energy, (float(kinetic[0]), float(kinetic[1])))
-
-
-def boson_modes(model: SpinFermion) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues e_a, ascending, and eigenvectors (columns) of r − κ∇².
-
-    At u = 0 without electrons the static correlation of a component is (r − κ∇²)^{−1}.
-    """
-    return np.linalg.eigh(static_boson_matrix(model))
 
 
 class _Grid(NamedTuple):
@@ -207,17 +168,3 @@ def _stiff(model: SpinFermion) -> float:
 def _potential(model: SpinFermion, square: np.ndarray) -> np.ndarray:
     mass, quartic = float(model.mass[0, 0]), float(model.quartic)
     return float(model.dtau) * (mass / 2 + quartic / 4 * square) * square
-
-
-def _hopping_matrices(model: SpinFermion) -> np.ndarray:
-    """Return −t(c†c + h.c.) of (band, direction) as matrices, built bond by bond."""
-    t, index = np.asarray(model.hopping, np.float64), np.arange(model.num_sites)
-    index = index.reshape(model.shape)
-    hop: Any = np.zeros((2, 2, model.num_sites, model.num_sites))
-    for direction in range(2):
-        there = np.roll(index, -1, direction)
-        for band in range(2):
-            matrix = hop[band, direction]
-            np.add.at(matrix, (there.ravel(), index.ravel()), -t[band, direction])
-            np.add.at(matrix, (index.ravel(), there.ravel()), -t[band, direction])
-    return hop

@@ -30,7 +30,6 @@ class BosonAction(AbstractLocalEnergy):
 
     @property
     def space(self) -> Euclidean:
-        """Where φ lives."""
         return self.model.space
 
     def terms(self, x: Float[Array, "N L Lx Ly"]) -> Float[Array, "L Lx Ly"]:

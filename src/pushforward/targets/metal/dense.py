@@ -6,11 +6,11 @@ det(1 + B_{L_τ−1} ⋯ B_0). The product of all slices spans e^{±βW} and los
 same matrix of the L_τ/k products C_j has the same determinant: one LU of 2V L_τ/k rows.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from pushforward._errors import InputError
+from pushforward._fields import integer
 from pushforward._tree import concrete
 from pushforward._typing import Array, Float, Scalar
 from pushforward.spaces import Euclidean
@@ -95,17 +95,16 @@ class DenseAction(AbstractEnergy):
     """
 
     model: SpinFermion
-    cluster: int = eqx.field(static=True)
+    cluster: int = integer(least=1)
 
     def __init__(self, model: SpinFermion, cluster: int = 10):
-        self.model, self.cluster = model, int(cluster)
+        self.model, self.cluster = model, cluster
 
     def __check_init__(self):
         check_clusters(self.model, self.cluster)
 
     @property
     def space(self) -> Euclidean:
-        """Where φ lives."""
         return self.model.space
 
     def __call__(self, x: Float[Array, "N L Lx Ly"]) -> Scalar:
@@ -115,8 +114,6 @@ class DenseAction(AbstractEnergy):
 
 def check_clusters(model: SpinFermion, cluster: int) -> None:
     """Refuse clusters that lose digits, and matrices that do not fit."""
-    if cluster < 1:
-        raise InputError(f"cluster is {cluster}, expected at least 1")
     steep, width, dtau = 0.0, concrete(model.bandwidth), concrete(model.dtau)
     if width is not None and dtau is not None:
         steep = float(np.max(dtau * width)) * min(cluster, model.num_slices)

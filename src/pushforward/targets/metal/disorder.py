@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from pushforward._errors import InputError
-from pushforward._tree import concrete, scalar
+from pushforward._fields import non_negative
+from pushforward._tree import scalar
 from pushforward._typing import Array, Float, PRNGKey
 
 from .model import DisorderFields, SpinFermion
@@ -39,15 +40,9 @@ class GaussianDisorder(AbstractDisorder):
     """
 
     g: Float[Array, ""] = eqx.field(converter=scalar, default=0.0)
-    g_prime: Float[Array, ""] = eqx.field(converter=scalar, default=1.0)
-    potential: Float[Array, ""] = eqx.field(converter=scalar, default=0.0)
-    mass: Float[Array, ""] = eqx.field(converter=scalar, default=0.0)
-
-    def __check_init__(self):
-        for name in ("g_prime", "potential", "mass"):
-            known = concrete(getattr(self, name))
-            if known is not None and not (known >= 0).all():
-                raise InputError(f"{name} is {known}, expected a width >= 0")
+    g_prime: Float[Array, ""] = non_negative(default=1.0)
+    potential: Float[Array, ""] = non_negative(default=0.0)
+    mass: Float[Array, ""] = non_negative(default=0.0)
 
     def draw(self, model: SpinFermion, *, key: PRNGKey) -> DisorderFields:
         noise = jax.random.normal(key, (3, *model.shape), model.coupling.dtype)

@@ -28,9 +28,10 @@ from jax import lax
 from jaxtyping import ArrayLike
 
 from pushforward._errors import InputError
+from pushforward._fields import integer, non_negative, positive
 from pushforward._tree import concrete, scalar
 from pushforward._typing import Array, Float
-from pushforward.spaces import Euclidean
+from pushforward.spaces import Euclidean, extents
 
 from .hyperbolic import cosh_root, sinhc_root
 
@@ -93,16 +94,16 @@ class SpinFermion(eqx.Module):
     coupling: Float[Array, "..."]
     potential: Float[Array, "..."]
     mass: Float[Array, "..."]
-    quartic: Float[Array, ""]
+    quartic: Float[Array, ""] = non_negative()
     hopping: Float[Array, "2 2"]
     chemical_potential: Float[Array, " 2"]
-    velocity: Float[Array, ""]
-    stiffness: Float[Array, ""]
-    dtau: Float[Array, ""]
-    shape: tuple[int, int] = eqx.field(static=True)
-    num_slices: int = eqx.field(static=True)
-    num_components: int = eqx.field(static=True)
-    num_flavours: int = eqx.field(static=True)
+    velocity: Float[Array, ""] = positive()
+    stiffness: Float[Array, ""] = non_negative()
+    dtau: Float[Array, ""] = positive(example=0.1)
+    shape: tuple[int, ...] = eqx.field(static=True)
+    num_slices: int = integer(least=1)
+    num_components: int = integer(least=1)
+    num_flavours: int = integer(least=1)
 
     def __init__(
         self,
@@ -121,9 +122,9 @@ class SpinFermion(eqx.Module):
         stiffness: ArrayLike = 1.0,
         dtau: ArrayLike = 0.1,
     ):
-        self.shape = _lattice(shape)
-        self.num_slices, self.num_flavours = int(num_slices), int(num_flavours)
-        self.num_components = int(num_components)
+        self.shape = extents(shape, least=2, most=2)
+        self.num_slices, self.num_flavours = num_slices, num_flavours
+        self.num_components = num_components
         self.coupling = _field("coupling", _real_coupling(coupling), self.shape)
         self.potential = _field("potential", potential, (2, *self.shape))
         self.mass = _field("mass", mass, self.shape)
@@ -133,19 +134,11 @@ class SpinFermion(eqx.Module):
         self.stiffness, self.dtau = scalar(stiffness), scalar(dtau)
 
     def __check_init__(self):
-        if self.num_components not in (1, 2):
+        if self.num_components > 2:
             raise InputError(
                 f"num_components is {self.num_components}, expected 1 (Ising) or 2 (XY): for three "
                 "the determinant does not fall into two conjugate blocks, and it is not built yet"
             )
-        for name in ("num_slices", "num_flavours"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
-        signs = {"velocity": "> 0", "dtau": "> 0", "stiffness": ">= 0", "quartic": ">= 0"}
-        for name, sign in signs.items():
-            known = concrete(getattr(self, name))
-            if known is not None and not (known > 0 if sign == "> 0" else known >= 0).all():
-                raise InputError(f"{name} is {known}, expected {sign}")
         width = concrete(self.bandwidth)
         if width is not None and (np.asarray(self.dtau) * width > np.log(1e8)).any():
             raise InputError(
@@ -241,17 +234,10 @@ def static_boson_matrix(model: SpinFermion) -> np.ndarray:
     return np.diag(mass) + float(model.stiffness) * laplacian.real
 
 
-def _plane_waves(shape: tuple[int, int]) -> Any:
+def _plane_waves(shape: tuple[int, ...]) -> Any:
     """Return e^{ik·r}/√V, sites first, both in row-major order."""
     axes = [np.exp(2j * np.pi * np.outer(np.arange(n), np.arange(n)) / n) for n in shape]
     return np.kron(*axes) / np.sqrt(np.prod(shape))
-
-
-def _lattice(shape: tuple[int, int]) -> tuple[int, int]:
-    extents = tuple(int(n) for n in shape)
-    if len(extents) != 2 or min(extents) < 1:
-        raise InputError(f"shape is {shape}, expected two positive extents such as (4, 4)")
-    return extents[0], extents[1]
 
 
 def _field(name: str, value: Any, shape: tuple[int, ...]) -> Array:

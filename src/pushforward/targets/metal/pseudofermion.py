@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pushforward._fields import integer
 from pushforward._typing import Array, Float, PRNGKey, Scalar
 from pushforward.spaces import Euclidean
 
@@ -43,17 +44,16 @@ class PseudofermionAction(AbstractAugmented):
     """
 
     model: SpinFermion
-    cluster: int = eqx.field(static=True)
+    cluster: int = integer(least=1)
 
     def __init__(self, model: SpinFermion, cluster: int = 10):
-        self.model, self.cluster = model, int(cluster)
+        self.model, self.cluster = model, cluster
 
     def __check_init__(self):
         check_clusters(self.model, self.cluster)
 
     @property
     def space(self) -> Euclidean:
-        """Where φ lives."""
         return self.model.space
 
     def __call__(self, x: Float[Array, "N L Lx Ly"]) -> Scalar:
@@ -83,7 +83,6 @@ class GivenPseudofermions(AbstractEnergy):
 
     @property
     def space(self) -> Euclidean:
-        """Where φ lives."""
         return self.model.space
 
     def __call__(self, x: Float[Array, "N L Lx Ly"]) -> Scalar:

@@ -13,58 +13,36 @@ from functools import lru_cache
 
 import numpy as np
 
-from pushforward._errors import InputError
 from pushforward.targets.phi4 import lattice_laplacian
 
 
-def free_field_log_z(shape: tuple[int, ...], m2: float) -> float:
+def free_log_z(shape, m2):
     """Return ½ Σ_k log(π/w_k): log ∫ e^{−U} of the bare free action on a periodic lattice."""
     return float(0.5 * np.sum(np.log(np.pi / (m2 + lattice_laplacian(shape)))))
 
 
-def free_field_phi2(shape: tuple[int, ...], m2: float) -> float:
+def free_phi2(shape, m2):
     """Return ⟨φ²⟩ = mean_k 1/(2 w_k)."""
     return float(np.mean(0.5 / (m2 + lattice_laplacian(shape))))
 
 
-def ring_log_z(length: int, m2: float, coupling: float, num: int = 128) -> float:
-    """Return log Z of `Phi4((length,), m2, coupling)`; `num` grid points."""
-    return _log_z(length, 1, m2, coupling, num)
+def log_z(shape, m2, coupling, num=None):
+    """Return log Z of `Phi4(shape, m2, coupling)`, shape (L,), (L, 1) or (L, 2)."""
+    log_scale, values, _, _ = _spectrum(*shape[1:], m2=m2, coupling=coupling, num=num)
+    return float(shape[0] * log_scale + np.log(np.sum(values ** shape[0])))
 
 
-def ring_phi2(length: int, m2: float, coupling: float, num: int = 128) -> float:
-    """Return ⟨φ²⟩ of `Phi4((length,), m2, coupling)`."""
-    return _phi2(length, 1, m2, coupling, num)
-
-
-def torus_log_z(length: int, width: int, m2: float, coupling: float, num: int = 32) -> float:
-    """Return log Z of `Phi4((length, width), m2, coupling)`, width 1 or 2; `num` points a site."""
-    return _log_z(length, width, m2, coupling, num)
-
-
-def torus_phi2(length: int, width: int, m2: float, coupling: float, num: int = 32) -> float:
-    """Return ⟨φ²⟩ of `Phi4((length, width), m2, coupling)`, width 1 or 2."""
-    return _phi2(length, width, m2, coupling, num)
-
-
-def _log_z(length: int, width: int, m2: float, coupling: float, num: int) -> float:
-    log_scale, values, _, _ = _spectrum(width, m2, coupling, num)
-    return float(length * log_scale + np.log(np.sum(values**length)))
-
-
-def _phi2(length: int, width: int, m2: float, coupling: float, num: int) -> float:
-    _, values, vectors, phi = _spectrum(width, m2, coupling, num)
-    weights = values**length / np.sum(values**length)
+def phi2(shape, m2, coupling, num=None):
+    """Return ⟨φ²⟩ there."""
+    _, values, vectors, phi = _spectrum(*shape[1:], m2=m2, coupling=coupling, num=num)
+    weights = values ** shape[0] / np.sum(values ** shape[0])
     return float(weights @ ((phi**2) @ vectors**2))
 
 
 @lru_cache(maxsize=8)
-def _spectrum(
-    width: int, m2: float, coupling: float, num: int
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+def _spectrum(width=1, *, m2, coupling, num):
     """Return (log λ_max, λ/λ_max, eigenvectors, the field of the first site) of T."""
-    if width not in (1, 2):
-        raise InputError(f"the transfer matrix is built for width 1 or 2, got {width}")
+    num = {1: 128, 2: 32}[width] if num is None else num
     grid, step = _grid(m2, coupling, num)
     potential = (m2 + coupling * grid**2) * grid**2
     hop = np.exp(-((grid[:, None] - grid) ** 2))
@@ -81,7 +59,7 @@ def _spectrum(
     return log_scale, np.clip(values / top, 0, None), vectors, first
 
 
-def _grid(m2: float, coupling: float, num: int) -> tuple[np.ndarray, float]:
+def _grid(m2, coupling, num):
     """Return midpoints of [−R, R], R where one site's weight is e^{−38} of its maximum."""
     reach = np.linspace(0, 30, 30001)
     potential = (m2 + coupling * reach**2) * reach**2
