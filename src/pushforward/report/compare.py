@@ -15,7 +15,7 @@ from pushforward.runs import RunFolder
 from .facts import Facts, mapping, pick, read_facts
 from .notation import DASH, format_value, number
 from .page import axis_names, curve_names, fill_page
-from .pictures import Picture, encode, fill
+from .pictures import Picture, drawn
 from .tables import Table, flat_items
 from .verdict import Verdict
 
@@ -134,7 +134,7 @@ def _overlaid(runs: dict[str, Facts], stage: str) -> list[Picture]:
         names = axis_names([n for n in next(iter(series.values())) if n in shared][:3])
         panels = {y: {k: columns[n] for k, columns in series.items()} for n, y in names.items()}
         figures += [plots.curves(panels, xlabel="step", caption="Means over the chains.")]
-    return [_picture(figure, stage) for figure in figures]
+    return [drawn(f, f"{vars(f)['pushforward_title']}, stage {stage}") for f in figures]
 
 
 def _series(path: Path, stage: str) -> dict[str, np.ndarray]:
@@ -145,10 +145,3 @@ def _series(path: Path, stage: str) -> dict[str, np.ndarray]:
         if np.isfinite(mean).all() and np.ptp(mean) > 0 and not name.startswith("info."):
             found[name] = mean
     return found
-
-
-def _picture(figure: Any, stage: str) -> Picture:
-    about = vars(figure)
-    picture = Picture(f"{about['pushforward_title']}, stage {stage}", about["pushforward_caption"])
-    fill(picture, *encode(figure))
-    return picture

@@ -35,7 +35,7 @@ READ: dict[str, tuple[str, ...]] = {
     "start": ("started", "command", "python", "versions", "devices", "dtype", "cores", "git"),
     "header": ("experiment", "preset"),
     "done": ("steps", "seconds"),
-    "caption": ("title", "caption", "error"),
+    "caption": ("title", "caption", "error", "width", "height"),
 }  # fmt: skip
 # Controls, and the marks that reorder or hide text: they are written out as \u202e instead.
 _ACTING = re.compile(

@@ -20,7 +20,7 @@ from pushforward.formats.durable import write_bytes
 
 from .facts import Facts, StageFacts, clean, listing, mapping, pick, read_facts, text
 from .notation import format_count, format_number, format_seconds, number
-from .pictures import LARGEST_PAGE, Picture, encode, fill, read_pictures, save_figures
+from .pictures import LARGEST_PAGE, Picture, drawn, read_pictures, save_figures
 from .tables import as_tables, cell, flat_items, time_rows
 from .verdict import judge, progress, results
 
@@ -127,29 +127,26 @@ def _drawn(name: str, columns: tuple[str, ...], values: tuple) -> Picture:
     names, xlabel = columns[2:], None if "loss" in columns else "step"
     if xlabel and any(row["t"] is not None for row in rows):
         rows, xlabel = [row | {"step": row["t"]} for row in rows], "time $t$"
-    picture = Picture(f"Recorded scalars of stage {name}")
+    title = f"Recorded scalars of stage {name}"
     try:
         from . import plots
 
-        figure = plots.curves(rows, axis_names(names), xlabel=xlabel)
-        picture.caption = vars(figure)["pushforward_caption"]
-        fill(picture, *encode(figure))
+        return drawn(plots.curves(rows, axis_names(names), xlabel=xlabel), title)
     except Exception as error:  # a curve must not cost the page
-        picture.reason = f"This figure could not be drawn: {clean(f'{error}')}"
-    return picture
+        return Picture(title, reason=f"This figure could not be drawn: {clean(f'{error}')}")
 
 
 def curve_names(rows: list[dict[str, Any]]) -> list[str]:
     """Choose up to three scalars that change; the loss comes first, and no series twice."""
-    drawn: dict[str, np.ndarray] = {}
+    chosen: dict[str, np.ndarray] = {}
     keys = dict.fromkeys(key for row in rows for key in row)
     for key in [*(name for name in CURVES if name in keys), *keys]:
         values = np.array([number(row.get(key)) for row in rows], dtype=float)
         told = values[np.isfinite(values)]
-        is_new = not any(np.array_equal(values, other, equal_nan=True) for other in drawn.values())
+        is_new = not any(np.array_equal(values, other, equal_nan=True) for other in chosen.values())
         if key not in COUNTERS and told.size > 1 and np.ptp(told) > 0 and is_new:
-            drawn[key] = values
-    return list(drawn)[:3]
+            chosen[key] = values
+    return list(chosen)[:3]
 
 
 def axis_names(names: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Pictures of a run: saved beside it, embedded in its page.
 
-A figure is saved as SVG, or as PNG at twice its size when the SVG is large (many points). Its
-title and caption go to `figures/captions.json`, whose order is the order of the page. A picture
+A figure is saved as SVG, or as PNG at twice its size when the SVG is large (many points). Title,
+caption and size go to `figures/captions.json`, whose order is the order of the page. A picture
 that cannot be drawn or read leaves the reason in its place: no figure ends a long run.
 """
 
@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pushforward._errors import InputError
 from pushforward.formats.durable import storage_error, write_bytes
 
 from .facts import clean, cleaned, inside, mapping, pick, text
+from .notation import number
 from .plots.style import look
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LARGEST_SVG = 200_000
 LARGEST_PAGE = 4_900_000  # the page stays under 5 MB: pictures beyond are named, not shown
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+KINDS = {"svg": ("image/svg+xml", rb"(?s).*<svg\b.*</svg>\s*"), "png": ("image/png", rb"\x89PNG")}
 
 
 @dataclass
@@ -35,9 +36,9 @@ class Picture:
 
     title: str
     caption: str = ""
+    width: int = 640
+    height: int = 400
     source: str = ""
-    width: int = 0
-    height: int = 0
     reason: str = ""
 
     @property
@@ -50,15 +51,30 @@ class Picture:
         """What the picture shows, for those who cannot see it."""
         return f"{self.title}. {self.caption}".strip()
 
+    def show(self, suffix: str, content: bytes) -> None:
+        """Take the bytes of an image, or say that they are none."""
+        kind, pattern = KINDS[suffix]
+        if re.match(pattern, content):
+            self.source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        else:
+            self.reason = f"This figure is damaged: it is not a {suffix.upper()} file."
+
+
+def drawn(figure: "Figure", title: str) -> Picture:
+    """Return the picture of a figure that is saved nowhere but in the page."""
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    picture = Picture(title, vars(figure).get("pushforward_caption", ""), width, height)
+    picture.show(*encode(figure))
+    return picture
+
 
 def encode(figure: "Figure") -> tuple[str, bytes]:
     """Return `("svg" | "png", bytes)` of a figure."""
     with look():
-        svg = io.BytesIO()
+        svg, png = io.BytesIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         if svg.tell() <= LARGEST_SVG:
             return "svg", svg.getvalue()
-        png = io.BytesIO()
         figure.savefig(png, format="png", dpi=2 * 96, metadata={"Software": None})
         return "png", png.getvalue()
 
@@ -70,8 +86,9 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise storage_error(error, folder) from error
-    earlier: dict[str, Any] = mapping(_read(folder / "captions.json"))
-    kept = {file: note for file, note in earlier.items() if not mapping(note).get("error")}
+    kept = {
+        file: note for file, note in _captions(folder).items() if not mapping(note).get("error")
+    }
     fresh: dict[str, Any] = {}
     for name, figure in figures.items():
         if not NAME.fullmatch(name):
@@ -82,11 +99,9 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
         for file in (f"{name}.svg", f"{name}.png"):
             kept.pop(file, None)
             (folder / file).unlink(missing_ok=True)
-        kept.pop(name, None)
-        note = {
-            "title": getattr(figure, "pushforward_title", "") or _title(name),
-            "caption": getattr(figure, "pushforward_caption", ""),
-        }
+        about = vars(figure)
+        title, caption = about.get("pushforward_title"), about.get("pushforward_caption", "")
+        note = {"title": title or _title(name), "caption": caption}
         try:
             if isinstance(figure, Exception):
                 raise figure
@@ -94,58 +109,49 @@ def save_figures(path: Path, figures: "Mapping[str, Figure | Exception]") -> Non
         except Exception as error:  # a picture must not end a run that has its results
             fresh[name] = note | {"error": f"{type(error).__name__}: {error}"}
             continue
+        width, height = (round(96 * inches) for inches in figure.get_size_inches())
         write_bytes(folder / f"{name}.{suffix}", content)
-        fresh[f"{name}.{suffix}"] = note
+        fresh[f"{name}.{suffix}"] = note | {"width": width, "height": height}
     write_bytes(folder / "captions.json", json.dumps(fresh | kept, indent=1).encode())
 
 
 def read_pictures(folder: Path, room: int = LARGEST_PAGE) -> list[Picture]:
     """Return the pictures in a folder in the order of their captions, as `room` bytes allow."""
-    notes = mapping(cleaned(_read(folder / "captions.json")))
+    notes = cleaned(_captions(folder))
     found = sorted(clean(p.name) for p in folder.glob("*") if p.suffix in (".svg", ".png"))
     pictures = []
     for file in [*notes, *(file for file in found if file not in notes)][:100]:
         note = pick("caption", notes.get(file))
         title = text(note["title"]) or _title(file.rsplit(".", 1)[0])
         picture = Picture(title, text(note["caption"]))
+        width, height = (number(note[key]) or 0 for key in ("width", "height"))
+        if 0 < width < 1e4 and 0 < height < 1e4:
+            picture.width, picture.height = int(width), int(height)
         if note["error"]:
             picture.reason = f"This figure could not be drawn: {text(note['error'])}"
         else:
-            room -= load(picture, folder / file, folder, room)
+            _load(picture, folder / file, room)
+            room -= len(picture.source)
         pictures.append(picture)
     return pictures
 
 
-def load(picture: Picture, path: Path, folder: Path, room: int) -> int:
-    """Fill `picture` from a file inside `folder`; return the bytes that it takes in the page."""
+def _load(picture: Picture, path: Path, room: int) -> None:
+    """Fill `picture` from a file inside its folder."""
     try:
-        if path.suffix not in (".svg", ".png") or not inside(folder, path):
+        if path.suffix[1:] not in KINDS or not inside(path.parent, path):
             picture.reason = f"{path.name} is not among the run's figures."
-            return 0
-        if 4 * path.stat().st_size // 3 > room:
+        elif 4 * path.stat().st_size // 3 > room:
             picture.reason = f"Too large for this page: open figures/{path.name}."
-            return 0
-        return fill(picture, path.suffix[1:], path.read_bytes())
+        else:
+            picture.show(path.suffix[1:], path.read_bytes())
     except (OSError, ValueError) as error:
         picture.reason = f"{path.name} is not readable: {type(error).__name__}."
-        return 0
 
 
-def fill(picture: Picture, suffix: str, content: bytes) -> int:
-    """Put the bytes of an image into `picture`; return the length of its data URI."""
-    size = _svg_size(content) if suffix == "svg" else _png_size(content)
-    if size is None:
-        picture.reason = f"This figure is damaged: it is not a {suffix.upper()} file."
-        return 0
-    picture.width, picture.height = size
-    kind = "image/svg+xml" if suffix == "svg" else "image/png"
-    picture.source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return len(picture.source)
-
-
-def _read(path: Path) -> Any:
+def _captions(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return mapping(json.loads((folder / "captions.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -153,24 +159,3 @@ def _read(path: Path) -> Any:
 def _title(name: str) -> str:
     words = name.replace("_", " ").replace("-", " ").strip()
     return words[:1].upper() + words[1:]
-
-
-def _svg_size(content: bytes) -> tuple[int, int] | None:
-    """Size in CSS pixels from the root element (points as matplotlib writes, or pixels)."""
-    root = re.search(rb"<svg\b[^>]*>", content[:4096])
-    if root is None or not content.rstrip().endswith(b"</svg>"):
-        return None
-    size = []
-    for name in (b"width", b"height"):
-        found = re.search(rb"\s" + name + rb'="([0-9.]{1,12})(pt|px)?"', root[0])
-        if found is None or not 0 < float(found[1]) < 1e5:
-            return (640, 400)
-        size.append(round(float(found[1]) * (96 / 72 if found[2] == b"pt" else 1)))
-    return (size[0], size[1])
-
-
-def _png_size(content: bytes) -> tuple[int, int] | None:
-    if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
-        return None
-    width, height = struct.unpack(">II", content[16:24])
-    return (max(width // 2, 1), max(height // 2, 1))  # drawn at twice the size
