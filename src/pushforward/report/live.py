@@ -1,9 +1,4 @@
-"""The live report: a watcher that rewrites the page of a running job now and then.
-
-Drivers call watchers between chunks. The page is made from the files of the run folder, so the
-watcher only decides when: at most every `every` seconds, and never so often that writing takes
-more than two per cent of the run.
-"""
+"""The live report: a watcher that rewrites the page of a running job now and then."""
 
 import logging
 import time
@@ -20,7 +15,11 @@ SHARE = 0.02  # largest part of the run's time spent on its page
 
 
 class LiveReport:
-    """Keep `path/report.html` up to date while a run goes on.
+    """Keep `path/report.html` up to date while a run goes on: a watcher for `fit` and `simulate`.
+
+    The page is written at most every `every` seconds, and never so often that it takes more than
+    two per cent of the run. A page that cannot be written is logged: it never ends a run. `close`
+    writes what has not been shown yet; the watcher may then be used again by the next stage.
 
     Parameters
     ----------
@@ -30,19 +29,12 @@ class LiveReport:
         Smallest time between two pages, in seconds.
     clock
         Where the time comes from (a test hands in its own).
-
-    Notes
-    -----
-    A page that cannot be written is logged and forgotten: it never ends a run. `close` writes
-    what has not been shown yet, and the watcher may be used again by the next stage.
     """
 
     def __init__(
         self, path: Path | str, every: float = 30.0, *, clock: Callable[[], float] = time.monotonic
     ):
-        self._path = Path(path)
-        self._every = every
-        self._clock = clock
+        self._path, self._every, self._clock = Path(path), every, clock
         self._next = clock()
         self._figures: dict[str, Figure | Exception] = {}
         self._is_stale = False
@@ -55,8 +47,7 @@ class LiveReport:
 
     def figure(self, step: int, name: str, figure: "Figure") -> None:
         """Show `figure` under `name` on the next page."""
-        self._figures[name] = figure
-        self._is_stale = True
+        self._figures[name], self._is_stale = figure, True
 
     def close(self) -> None:
         """Write the page once more if something is not on it yet."""
