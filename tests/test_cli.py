@@ -126,7 +126,7 @@ def test_a_run_prints_ours_beside_expected_and_its_page(done):
         (["run", TOY, "fail=interrupt", "--name", "i"], 130, "everything saved"),
         (["resume", "nowhere"], 7, "holds no run"),
         (["report", "nowhere"], 7, "nowhere"),
-        (["export", "nowhere", "--to", "npz"], 7, "no config.toml"),
+        (["export", "nowhere", "--to", "npz"], 7, "no run.json"),
         (["export", "runs/toy", "--to", "xls"], 2, "must be one of npz"),
         (["sample", "runs/toy", "--file", TOY], 2, "defines no"),
         (["sample", "runs/toy", "-n", "0"], 2, "must be an integer >= 1"),

@@ -44,7 +44,7 @@ def killed_at(root: Path, name: str, step: int, seconds: float) -> bool:
     """Kill the script so long after a checkpoint at or beyond `step`; tell whether it was on."""
     run, deadline = Run(root, name), time.monotonic() + 120
     run.wait_for(f"BEGIN {name}")
-    while not any(int(p.name) >= step for p in (root / name / "checkpoints").glob("0*")):
+    while not any(int(p.stem) >= step for p in (root / name / "checkpoints").glob("0*")):
         assert time.monotonic() < deadline
         time.sleep(0.002)
     time.sleep(seconds)

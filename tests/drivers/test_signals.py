@@ -41,7 +41,7 @@ def test_stopped_and_begun_again_is_the_same(name, number, tmp_path, handlers, c
     with pytest.raises(Stopped, match=sentence) as caught:
         job(folder, watchers=[At(AT[name], number)])
     assert (caught.value.exit_code, caught.value.signal) == (75, number)
-    assert (folder / "checkpoints" / f"{step:010d}").exists()
+    assert (folder / "checkpoints" / f"{step:010d}.safetensors").exists()
     handlers.install()
     assert jobs.digest(job(folder)) == jobs.digest(job())
 

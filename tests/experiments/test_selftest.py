@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from pushforward.runs import RunFolder
+
 RUN = "import sys; from pushforward.cli import main; main(sys.argv[1:])"
 SMALL = ("fit.steps=200", "simulate.steps=150", "simulate.side=16", "simulate.every=10")
 
@@ -50,7 +52,7 @@ def wait_for(folder, name, job, step):
     """Wait until `job` of a run has a checkpoint at `step` or later."""
     checkpoints = folder / "runs" / name / "stages" / job / "checkpoints"
     for _ in range(2400):
-        found = [int(p.name) for p in checkpoints.glob("0*")] if checkpoints.exists() else []
+        found = [int(p.stem) for p in checkpoints.glob("0*")] if checkpoints.exists() else []
         if max(found, default=-1) >= step:
             return
         time.sleep(0.05)
@@ -70,18 +72,18 @@ def interrupt(folder, words, job, number):
 
 @pytest.mark.slow  # tests/drivers/test_signals.py does the same to the verbs
 def test_an_interrupted_run_ends_with_the_same_bits(folder, whole):
-    status = folder / "runs/torn/status.json"
+    torn = folder / "runs/torn"
     begin = ("run", "selftest", *SMALL, "sleep=0.2", "save_every=0", "--name", "torn")
     again = ("resume", "runs/torn")
     assert interrupt(folder, begin, "fit", signal.SIGTERM) == 75
-    assert json.loads(status.read_text())["state"] == "preempted"
+    assert RunFolder.open(torn).status()["state"] == "preempted"
     assert digests(folder, "torn") == {}
     assert interrupt(folder, again, "simulate", signal.SIGKILL) == -9
     assert digests(folder, "torn") == {"fit": whole["fit"]}
     code, err = call(folder, *again)
     assert code == 0, err
     assert digests(folder, "torn") == whole
-    assert json.loads(status.read_text())["restarts"] == 2
+    assert RunFolder.open(torn).status()["restarts"] == 2
 
 
 @pytest.mark.slow

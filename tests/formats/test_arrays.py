@@ -6,9 +6,10 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 
 from pushforward._errors import CheckpointDamaged, InputError
-from pushforward.formats import series_rows, write_csv, write_npz
+from pushforward.formats import series_rows, write_csv, write_netcdf, write_npz
 
 RNG = np.random.default_rng(3)
 
@@ -110,3 +111,39 @@ def test_csv_of_series(tmp_path):
         list(series_rows({"x": np.ones((2, 2, 2))}))
     write_csv(tmp_path / "b.csv", [])
     assert read(tmp_path / "b.csv") == []
+
+
+def test_netcdf_opens_elsewhere(tmp_path):
+    large = np.array([2**40, -1])
+    given = {**arrays(4), "n": np.arange(4), "large": large, "one": np.float64(0.5)}
+    write_netcdf(tmp_path / "a.nc", given, dims={"x": ("draw", "axis"), "z": ("draw",)})
+    with netcdf_file(tmp_path / "a.nc", mmap=False) as back:
+        found = {
+            name: v[...].astype(v.data.dtype.newbyteorder("="))
+            for name, v in back.variables.items()
+        }
+        assert back.variables["x"].dimensions == ("draw", "axis")
+        assert back.variables["half"].dimensions == ("half_0", "half_1")
+    assert np.array_equal(found["x"], given["x"])
+    assert np.array_equal(found["z.re"] + 1j * found["z.im"], given["z"])
+    assert np.array_equal(found["log_weight"], given["log_weight"])
+    assert np.array_equal(found["half"], given["half"].astype(np.float32))
+    assert (found["ok"].dtype, found["n"].dtype, found["large"].dtype) == ("i1", "i4", "f8")
+    assert np.array_equal(found["ok"], given["ok"])
+    assert np.array_equal(found["large"], large)
+    assert found["one"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "dims", "words"),
+    [
+        ({"n": np.array([2**60])}, {}, r"classic netCDF holds them up to 2\^53"),
+        ({"a": np.ones(2), "b": np.ones(3)}, {"a": ("t",), "b": ("t",)}, "another name in dims"),
+        ({"a": np.ones((2, 3))}, {"a": ("t",)}, "shape .2, 3., its dims are named"),
+        ({"s": np.array(["a"])}, {}, "numbers and booleans"),
+    ],
+)
+def test_what_netcdf_cannot_hold_is_refused(tmp_path, given, dims, words):
+    with pytest.raises(InputError, match=words):
+        write_netcdf(tmp_path / "a.nc", given, dims=dims)
+    assert not list(tmp_path.iterdir())

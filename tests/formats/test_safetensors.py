@@ -1,5 +1,7 @@
 """What goes into a safetensors file comes out, bit for bit, and hostile files are refused."""
 
+from contextlib import suppress
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -7,9 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from pushforward._errors import InputError, MissingData, StorageError
+from pushforward._errors import CheckpointDamaged, InputError, MissingData, StorageError
 from pushforward.formats import read_safetensors, write_safetensors
-from pushforward.formats.safetensors import from_bytes, pack, to_bytes
+from pushforward.formats.safetensors import pack, read_packed, to_parts
 
 RNG = np.random.default_rng(7)
 SQUARE = RNG.standard_normal((3, 5))
@@ -103,12 +105,32 @@ def test_python_numbers_keep_their_type(tmp_path, number):
     assert back == number
 
 
-def test_same_leaves_give_same_bytes():
+def test_same_leaves_give_same_bytes(tmp_path):
     packed = {name: pack(name, leaf) for name, leaf in LEAVES.items()}
     metadata = {f"key{i}": "wörd" for i in range(6)}
-    blobs = {to_bytes(dict(list(packed.items())[::d]), metadata) for d in (1, -1) for _ in range(9)}
+    orders = [dict(list(packed.items())[::d]) for d in (1, -1)]
+    blobs = {b"".join(to_parts(order, metadata)) for order in orders}
     assert len(blobs) == 1
-    assert from_bytes(blobs.pop(), "blob")[1].items() >= metadata.items()
+    (tmp_path / "blob").write_bytes(blobs.pop())
+    assert read_packed(tmp_path / "blob")[1].items() >= metadata.items()
+
+
+def test_every_flipped_bit_of_our_files_is_found(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": np.arange(3.0)}, metadata={"note": "x"})
+    good, unseen = path.read_bytes(), []
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with suppress(CheckpointDamaged):
+            read_packed(path, checksum=True)
+            unseen.append(bit)
+    assert unseen == []
+    for length in range(len(good)):
+        path.write_bytes(good[:length])
+        with pytest.raises(CheckpointDamaged):
+            read_packed(path)
 
 
 @pytest.mark.parametrize("leaf", [np.array([object()]), np.array(["a"]), np.ones(2, "f8,f8")])

@@ -3,7 +3,6 @@
 Every test of detection has a broken twin: with the guarding line taken out, the fault passes.
 """
 
-import json
 import os
 import random
 import resource
@@ -12,17 +11,18 @@ import signal
 import subprocess
 import sys
 import time
-import types
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pushforward._errors import CheckpointDamaged, DiskFull, StorageError
-from pushforward.formats import safetensors
-from pushforward.runs import RunFolder, Stage, as_stage, checkpoint, manifest
+from pushforward.formats import safetensors, write_safetensors
+from pushforward.runs import RunFolder, Stage, as_stage, checkpoint
 
 GOOD, NEWEST = {"w": np.arange(6.0), "n": 1}, {"w": np.arange(6.0) + 0.5, "n": 2}
 LIKE = {"w": np.zeros(6), "n": 0}
@@ -62,16 +62,7 @@ def assert_recovered(folder, words=""):
 
 
 def newest(folder):
-    return folder / "checkpoints" / "0000000200"
-
-
-def targets(folder):
-    return [newest(folder) / name for name in ("manifest.json", "state.safetensors")]
-
-
-def flips(path, count):
-    bits = 8 * path.stat().st_size
-    return random.Random(1).sample(range(bits), min(count, bits))
+    return folder / "checkpoints" / "0000000200.safetensors"
 
 
 def flip(path, bit):
@@ -81,98 +72,82 @@ def flip(path, bit):
 
 
 def outcomes(original, tmp_path, damage, positions):
-    """Damage each file at each position, on a fresh copy; return what was restored."""
+    """Damage the newest checkpoint at each position, on a fresh copy; return what was restored."""
     found = []
-    for which in (0, 1):
-        for position in positions(targets(original)[which]):
-            copy = shutil.copytree(original, tmp_path / "copy")
-            damage(targets(copy)[which], position)
-            step, state, notices = restore(copy)
-            named = any("recovered from a damaged checkpoint: 0000000200" in n for n in notices)
-            kept = (copy / "checkpoints" / "bad-0000000200").is_dir()
-            right = np.array_equal(state["w"], GOOD["w"])
-            found.append((step, named, kept, right))
-            shutil.rmtree(copy)
+    for position in positions:
+        copy = shutil.copytree(original, tmp_path / "copy")
+        damage(newest(copy), position)
+        step, state, notices = restore(copy)
+        named = "recovered from a damaged checkpoint" in notices[0] and "0000000200" in notices[0]
+        kept = (copy / "checkpoints" / "bad-0000000200.safetensors").is_file()
+        found.append((step, named, kept, np.array_equal(state["w"], GOOD["w"])))
+        shutil.rmtree(copy)
     return found
 
 
 def test_every_flipped_bit_is_found(original, tmp_path):
-    found = outcomes(original, tmp_path, flip, lambda path: flips(path, 50))
+    bits = random.Random(1).sample(range(8 * newest(original).stat().st_size), 100)
+    found = outcomes(original, tmp_path, flip, bits)
     assert len(found) == 100
     assert set(found) == {(100, True, True, True)}
 
 
 def test_every_truncation_is_found(original, tmp_path):
-    def lengths(path):
-        size = path.stat().st_size
-        return [0, size - 1, *random.Random(2).sample(range(1, size - 1), 48)]
-
+    size = newest(original).stat().st_size
+    lengths = [0, size - 1, *random.Random(2).sample(range(1, size - 1), 98)]
     found = outcomes(original, tmp_path, os.truncate, lengths)
     assert len(found) == 100
     assert set(found) == {(100, True, True, True)}
 
 
-@pytest.mark.slow
-def test_every_bit_of_both_files_is_guarded(original, tmp_path):
-    for path in targets(shutil.copytree(original, tmp_path / "copy")):
-        good = path.read_bytes()
-        for bit in range(8 * len(good)):
-            flip(path, bit)
-            with pytest.raises(CheckpointDamaged):
-                manifest.verify(path.parent, 200)
-            path.write_bytes(good)
-        manifest.verify(path.parent, 200)
+@pytest.mark.slow  # tests/formats does it to a small file
+def test_every_bit_of_the_file_is_guarded(original, tmp_path):
+    path = Path(shutil.copy(newest(original), tmp_path))
+    good = path.read_bytes()
+    for bit in range(8 * len(good)):
+        flip(path, bit)
+        with pytest.raises(CheckpointDamaged):
+            checkpoint.verify(path, 200)
+        path.write_bytes(good)
+    checkpoint.verify(path, 200)
 
 
-def test_without_the_manifests_own_hash_a_flip_passes(folder, monkeypatch):
-    """Broken twin: one flipped digit of `extra` or of the counts would be believed."""
-    path = targets(folder)[0]
-    digit = path.read_bytes().index(b"0.0123456") + 5
-    flip(path, 8 * digit)
-    with pytest.raises(CheckpointDamaged, match="own sha256"):
-        manifest.verify(path.parent, 200)
+@pytest.mark.parametrize("place", ["the record", "the numbers"])
+def test_without_the_sha256_a_flip_is_believed(folder, monkeypatch, place):
+    """Broken twin: the format itself has no checksum."""
+    path = newest(folder)
+    good = path.read_bytes()
+    at = good.index(b"0.0123456") + 5 if place == "the record" else len(good) - 20
+    flip(path, 8 * at)
+    with pytest.raises(CheckpointDamaged, match="its sha256 differs"):
+        checkpoint.verify(path, 200)
 
-    believed = json.loads(path.read_text())["self"]
-    monkeypatch.setattr(manifest, "_self_hash", lambda content: believed)
+    monkeypatch.setattr(safetensors, "CHECKSUM", "no such entry")
+    read = checkpoint.read_packed
+    monkeypatch.setattr(checkpoint, "read_packed", lambda path, checksum: read(path))
     step, state, notices = restore(folder)
     assert (step, notices) == (200, [])
-    assert np.array_equal(state["w"], NEWEST["w"])
-
-
-def test_without_the_blobs_hash_a_flip_is_loaded(folder, monkeypatch):
-    """Broken twin: the format itself has no checksum, one wrong number would be loaded."""
-    path = targets(folder)[1]
-    flip(path, 8 * (path.stat().st_size - 20))
-    sha = json.loads(targets(folder)[0].read_text())["files"]["state.safetensors"]["sha256"]
-
-    class Believing:
-        @staticmethod
-        def sha256(data):
-            return type("Hash", (), {"hexdigest": lambda self: sha})()
-
-    own = json.loads(targets(folder)[0].read_text())["self"]
-    monkeypatch.setattr(manifest, "hashlib", Believing)
-    monkeypatch.setattr(manifest, "_self_hash", lambda content: own)
-    step, state, notices = restore(folder)
-    assert (step, notices) == (200, [])
-    assert not np.array_equal(state["w"], NEWEST["w"])
+    assert np.array_equal(state["w"], NEWEST["w"]) == (place == "the record")
 
 
 def rename(path, name):
     path.rename(path.with_name(name))
 
 
+def another(folder, name="0000000300.safetensors"):
+    return folder / "checkpoints" / name
+
+
 FAULTS = {
-    "manifest deleted": (lambda f: targets(f)[0].unlink(), "it holds ['state.safetensors']"),
-    "state deleted": (lambda f: targets(f)[1].unlink(), "it holds ['manifest.json']"),
-    "manifest renamed": (lambda f: rename(targets(f)[0], "manifest.jsn"), "it holds"),
-    "state renamed": (lambda f: rename(targets(f)[1], "state"), "it holds"),
-    "an extra file": (lambda f: (newest(f) / "x").write_text(""), "it holds"),
-    "folder of another step": (lambda f: rename(newest(f), "0000000300"), "its step is 200"),
-    "folder with more zeros": (lambda f: rename(newest(f), "00000000201"), "its step is 200"),
-    "empty folder": (lambda f: (f / "checkpoints" / "0000000300").mkdir(), "it holds []"),
-    "a file": (lambda f: (f / "checkpoints" / "0000000300").write_text(""), "not a folder"),
-    "folder without a step": (lambda f: rename(newest(f), "latest"), "latest is not named by"),
+    "of another step": (lambda f: rename(newest(f), another(f).name), "a checkpoint of step 200"),
+    "more zeros": (lambda f: rename(newest(f), "00000000201.safetensors"), "of step 200"),
+    "no suffix": (lambda f: rename(newest(f), "0000000200"), "not named by its step"),
+    "no step": (lambda f: rename(newest(f), "latest.safetensors"), "latest.safetensors is not"),
+    "another's file": (lambda f: save_file({"w": np.ones(2)}, newest(f)), "no readable sha256"),
+    "ours, but none": (lambda f: write_safetensors(newest(f), {"w": 1}), "is no checkpoint"),
+    "a folder": (lambda f: another(f).mkdir(), "a link or a folder"),
+    "an empty file": (lambda f: another(f).write_text(""), "no readable sha256"),
+    "an extra file": (lambda f: another(f, "x").write_text(""), "x is not named by its step"),
 }
 
 
@@ -181,55 +156,35 @@ def test_every_fault_of_the_folder_is_found(folder, fault):
     damage, words = FAULTS[fault]
     damage(folder)
     step, _, notices = restore(folder)
-    assert step == (200 if fault in ("empty folder", "a file") else 100)
+    assert step == (200 if newest(folder).exists() else 100)
     assert len(notices) == 1
     assert words in notices[0]
 
 
 def test_links_out_of_the_folder_are_not_followed(folder, tmp_path):
-    blob = targets(folder)[1]
-    shutil.move(blob, tmp_path / "outside")
-    blob.symlink_to(tmp_path / "outside")
+    shutil.move(newest(folder), tmp_path / "outside")
+    newest(folder).symlink_to(tmp_path / "outside")
     assert_recovered(folder, "link")
     assert (tmp_path / "outside").exists()
-    moved = shutil.move(folder / "checkpoints" / "0000000100", tmp_path / "0000000100")
-    (folder / "checkpoints" / "0000000100").symlink_to(moved)
-    with pytest.raises(CheckpointDamaged, match="not a folder"):
-        restore(folder)
 
 
-def test_files_of_two_checkpoints_do_not_mix(folder):
-    shutil.copy(folder / "checkpoints" / "0000000100" / "state.safetensors", newest(folder))
-    assert_recovered(folder, "its sha256 differs")
-
-
-def test_a_forged_manifest_without_entries_is_damage(folder):
-    content = json.loads(targets(folder)[0].read_text())
-    for entry in ("step", "files", "leaves", "format"):
-        forged = {key: value for key, value in content.items() if key not in (entry, "self")}
-        forged["self"] = manifest._self_hash(forged)
-        targets(folder)[0].write_bytes(manifest._text(forged))
-        with suppress(CheckpointDamaged):  # a missing format is read as ours
-            manifest.verify(newest(folder), 200)
-            assert entry == "format"
-    targets(folder)[0].write_text("[" * 100_000)
-    assert_recovered(folder, "manifest.json cannot be read")
-
-
-def test_a_newer_format_is_not_damage(folder):
-    content = json.loads(targets(folder)[0].read_text()) | {"format": 2}
-    content["self"] = manifest._self_hash(content)
-    targets(folder)[0].write_bytes(manifest._text(content))
+def test_a_newer_format_is_not_damage(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    with as_stage(folder, "fit") as stage, pytest.raises(StorageError, match="newer version"):
+        stage.save(300, NEWEST)  # read back by this version
+    monkeypatch.setattr(checkpoint, "_READ_BACK", 0)
+    with as_stage(folder, "fit") as stage:
+        stage.save(300, NEWEST)
     with pytest.raises(StorageError, match="newer version"):
         restore(folder)
-    assert newest(folder).exists()
+    assert another(folder).exists()
 
 
 def test_when_all_are_damaged_nothing_is_renamed_and_all_reasons_are_given(folder):
     for name in ("0000000100", "0000000200"):
-        flip(folder / "checkpoints" / name / "state.safetensors", 999)
+        flip(another(folder, f"{name}.safetensors"), 999)
     for _ in range(2):  # a second try must not take the stage for an empty one
-        with pytest.raises(CheckpointDamaged, match=r"0000000200: .*\n.*0000000100: ") as error:
+        with pytest.raises(CheckpointDamaged, match=r"0000000200.*\n.*0000000100") as error:
             restore(folder)
         assert error.value.exit_code == 6
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
@@ -237,17 +192,17 @@ def test_when_all_are_damaged_nothing_is_renamed_and_all_reasons_are_given(folde
 
 def test_a_damaged_one_keeps_every_bad_copy(folder):
     for _ in range(3):
-        flip(targets(folder)[1], 999)
+        flip(newest(folder), 999)
         assert_recovered(folder)
         with as_stage(folder, "fit") as stage:
             stage.append_metrics([{"step": 200}])
             stage.save(200, NEWEST)
     names = {p.name for p in (folder / "checkpoints").iterdir() if p.name.startswith("bad")}
-    assert names == {"bad-0000000200", "bad-0000000200-2", "bad-0000000200-3"}
+    assert names == {f"bad-0000000200{n}.safetensors" for n in ("", "-2", "-3")}
 
 
 def test_readers_rename_nothing(folder):
-    flip(targets(folder)[1], 999)
+    flip(newest(folder), 999)
     before = sorted(folder.rglob("*"))
     reader = Stage("fit", folder, writable=False)
     assert reader.restore(LIKE)[1] == 100
@@ -260,11 +215,9 @@ def test_readers_rename_nothing(folder):
 
 
 def test_the_read_back_sees_a_scrambled_array(tmp_path, monkeypatch):
-    """Without C order the library scrambles; hashes agree, only the arrays tell."""
-    state = {"w": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
-    as_given = types.SimpleNamespace(**vars(np))
-    as_given.asarray = lambda x, **_: x
-    monkeypatch.setattr(safetensors, "np", as_given)
+    """Bytes in another order: hashes agree, only the arrays tell."""
+    state = {"w": np.arange(6.0).reshape(2, 3)}
+    monkeypatch.setattr(safetensors, "_raw", lambda array: array.T.tobytes())
     with as_stage(tmp_path / "fit", "fit") as stage:
         with pytest.raises(StorageError, match=r"leaf \['w'\] read back .* differs"):
             stage.save(1, state)
@@ -278,10 +231,10 @@ def test_the_read_back_sees_a_scrambled_array(tmp_path, monkeypatch):
 def test_a_swallowed_write_error_is_caught_by_the_read_back(folder, monkeypatch):
     """Broken twin of `write_bytes`: the error comes at flush, outside the `try`."""
 
-    def swallowing(path, data):
-        file = open(path, "wb")  # noqa: SIM115
-        file.write(data[: len(data) // 2])
-        file.close()
+    def swallowing(path, *parts, check):
+        data = b"".join(parts)
+        path.write_bytes(data[: len(data) // 2])
+        check(path)
 
     monkeypatch.setattr(checkpoint, "write_bytes", swallowing)
     with as_stage(folder, "fit") as stage, pytest.raises(CheckpointDamaged):
@@ -301,8 +254,8 @@ def full_disk(size):
 
 BIG = {"w": np.arange(6.0), "n": 3, "buffer": np.arange(1000.0)}
 KINDS = {
-    "the blob": (lambda s: s.save(300, BIG), 2000),
-    "the manifest": (lambda s: s.save(300, NEWEST), 600),
+    "a checkpoint": (lambda s: s.save(300, BIG), 2000),
+    "its header": (lambda s: s.save(300, NEWEST), 400),
     "metrics": (lambda s: s.append_metrics([{"step": i} for i in range(900)]), 500),
     "a shard": (lambda s: s.save(300, NEWEST), 2500),
     "done.json": (lambda s: s.finish({"note": "x" * 900}), 500),
@@ -324,7 +277,7 @@ def test_a_full_disk_costs_nothing_that_was_there(folder, kind):
         assert not stage.finished
         write(stage)  # space is back
     if kind not in ("metrics", "done.json"):
-        assert (folder / "checkpoints" / "0000000300").is_dir()
+        assert another(folder).is_file()
     if kind == "a shard":
         assert np.array_equal(stage.draws()["x"], np.ones(900))
 

@@ -17,7 +17,9 @@ from pushforward.runs import lock as lock_module
 
 
 def make(path, **kwargs):
-    return RunFolder.create(path, config="x = 1\n", environment={"python": "3"}, **kwargs)
+    return RunFolder.create(
+        path, config="x = 1\n", values={"x": 1}, environment={"python": "3"}, **kwargs
+    )
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -33,12 +35,13 @@ def test_what_is_written_is_read(tmp_path):
     assert (status["state"], status["step"], status["eta"]) == ("running", 3, 2.5)
     assert (status["pid"], status["restarts"]) == (os.getpid(), 0)
     assert reader.summary() == {"results": {"x": {"value": math.inf, "error": None}}}
-    assert reader.config() == "x = 1\n"
+    assert reader.config() == (tmp_path / "a-001" / "config.toml").read_text() == "x = 1\n"
+    assert reader.config_values() == {"x": 1}
     assert reader.environment() == [{"python": "3"}]
     assert (tmp_path / "a-001" / "log.txt").read_text() == "one two\nthree\n"
-    for file in ("status.json", "summary.json", "env.json"):
+    for file in ("run.json", "status.json", "summary.json"):
         content = json.loads((tmp_path / "a-001" / file).read_text())
-        assert content["format"] == 1
+        assert content["format"] == 2
 
 
 def test_a_new_run_knows_little(tmp_path):
@@ -90,7 +93,7 @@ def test_create_goes_on_where_a_killed_create_left_only_a_lock(tmp_path):
 
 def test_open_wants_a_run(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(NotARun, match=r"no config\.toml"):
+        with pytest.raises(NotARun, match=r"no run\.json"):
             RunFolder.open(path)
 
 
@@ -112,7 +115,7 @@ def test_readers_cannot_write(tmp_path):
     ):
         with pytest.raises(StorageError, match="write=True"):
             write()
-    assert (stage.metrics(), stage.draws(), stage.done()) == ([], {}, None)
+    assert (stage.metrics(), dict(stage.draws()), stage.done()) == ([], {}, None)
     assert sorted(p.name for p in (tmp_path / "a").rglob("*")) == before
 
 
@@ -142,7 +145,7 @@ def test_next_free(tmp_path):
 def test_newer_and_damaged_documents(tmp_path):
     make(tmp_path / "a").close()
     reader = RunFolder.open(tmp_path / "a")
-    (tmp_path / "a" / "summary.json").write_text('{"format": 2}')
+    (tmp_path / "a" / "summary.json").write_text('{"format": 3}')
     with pytest.raises(StorageError, match="newer version"):
         reader.summary()
     for text in ("{", "[1]", "NaN"):

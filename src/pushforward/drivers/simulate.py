@@ -149,7 +149,7 @@ class _Simulation(AbstractSession):
         carry = self.go(carry, lambda _: (step, self.total), Controller(cap=max(cap, 1)))
         if self.stage is None:
             return _joined(self.parts), _joined(self.kept), carry
-        return self.stage.series(), self.stage.draws(), carry
+        return dict(self.stage.series()), dict(self.stage.draws()), carry
 
     def rows_at(self, i: int) -> int:
         """Return the number of rows written when i steps are done."""

@@ -1,6 +1,6 @@
 """What a run stood on: versions, devices, memory, the commit, the command, the time.
 
-One entry is added to `env.json` at each start, so that a number can be traced to the machine
+One entry is added to `run.json` at each start, so that a number can be traced to the machine
 that made it. The host's name is stored only as a hash.
 """
 
@@ -21,7 +21,7 @@ CORE = ("jax", "jaxlib", "equinox", "optax", "diffrax", "numpy", "scipy", "safet
 
 
 def environment(command: list[str]) -> dict[str, Any]:
-    """Describe this process for `env.json`; JAX is imported and its devices are opened."""
+    """Describe this process for `run.json`; JAX is imported and its devices are opened."""
     import jax
 
     devices = jax.devices()

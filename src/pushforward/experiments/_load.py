@@ -117,6 +117,10 @@ def of_run(path: Path, file: Path | None = None) -> Experiment:
 
 def header_of(path: Path) -> dict[str, Any]:
     """Return the `[pushforward]` table of a run's `config.toml`."""
+    from pushforward.runs import RunFolder, is_run
+
+    if is_run(path) and not (path / "config.toml").is_file():
+        RunFolder.open(path, write=True).close()  # killed before it wrote the copy
     if not (path / "config.toml").is_file():
         raise NotARun(
             f"{path} holds no run (no config.toml in it): give a folder `pushforward run` made"

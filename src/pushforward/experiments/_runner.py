@@ -9,7 +9,6 @@ the same experiment from the top in the same folder: a finished stage loads itse
 
 import dataclasses
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +64,9 @@ def continue_or_execute(
     experiment: Experiment, resolved: Resolved[Config], path: Path, options: Options
 ) -> Outcome:
     """Continue the run in `path` if it exists and has this config, else start it."""
-    if not (path / "config.toml").exists():
+    from pushforward.runs import is_run
+
+    if not is_run(path):
         return execute(experiment, resolved, path, options)
     same_config(path, resolved.config)
     return resume(path, options, file=experiment.file)
@@ -95,8 +96,9 @@ def execute(
 
     config = dump(resolved.config, header=header(experiment, resolved.preset))
     entry = _entry(config, resolved.config)
+    values, watchers = flat(resolved.config), options.watchers(path)
     folder = RunFolder.create(
-        path, config=config, environment=entry, watchers=options.watchers(path)
+        path, config=config, values=values, environment=entry, watchers=watchers
     )
     return _run(experiment, resolved, folder, options)
 
@@ -112,23 +114,22 @@ def resume(
         `config.toml` was edited since, or `steps` is less than the run has.
     """
     experiment = of_run(path, file)
-    resolved = config_of(path, experiment)
-    refuse_edited(path, resolved.config)
-    if steps is not None:
-        resolved = extended(experiment, resolved, steps)
-    elif _finished(path):
-        return finished(path, experiment, resolved)
-    prepare_jax(resolved.config, options)
-    from pushforward.formats.durable import write_bytes
+    refuse_edited(path, experiment)
+    if steps is None and _finished(path):
+        return finished(path, experiment, config_of(path, experiment))
     from pushforward.runs import RunFolder
 
     folder = RunFolder.open(path, write=True, watchers=options.watchers(path))
-    config = dump(resolved.config, header=header(experiment, resolved.preset))
-    entry, before = _entry(config, resolved.config), _last_entry(path)
     try:
+        resolved = config_of(path, experiment)
         if steps is not None:
-            _reopen(folder, experiment.optional("EXTENDS"))
-            write_bytes(path / "config.toml", config.encode())
+            resolved = extended(experiment, resolved, steps)
+        prepare_jax(resolved.config, options)
+        config = dump(resolved.config, header=header(experiment, resolved.preset))
+        entry, before = _entry(config, resolved.config), _last_entry(path)
+        if steps is not None:
+            stage, values = experiment.optional("EXTENDS"), flat(resolved.config)
+            folder.extend(stage, config=config, values=values)
         folder.add_environment(entry)
     except BaseException:
         folder.close()
@@ -154,14 +155,20 @@ def finished(path: Path, experiment: Experiment, resolved: Resolved[Config]) -> 
 
 def same_config(path: Path, config: Config) -> None:
     """Raise `ConfigError` with the differences unless the run in `path` has this config."""
-    _refuse_differences(path, _last_entry(path).get("config", {}), flat(config), "was asked for")
+    from pushforward.runs import RunFolder
+
+    was = RunFolder.open(path).config_values()
+    _refuse_differences(path, was, flat(config), "was asked for")
 
 
-def refuse_edited(path: Path, config: Config) -> None:
+def refuse_edited(path: Path, experiment: Experiment) -> None:
     """Raise `ConfigError` with the differences if `config.toml` was edited by hand."""
-    recorded = _last_entry(path).get("config")
-    if recorded is not None:
-        _refuse_differences(path, recorded, flat(config), "stands in config.toml now")
+    from pushforward.runs import RunFolder
+
+    folder = RunFolder.open(path)
+    if folder.edited():
+        now = flat(config_of(path, experiment).config)
+        _refuse_differences(path, folder.config_values(), now, "stands in config.toml now")
 
 
 def extended(experiment: Experiment, resolved: Resolved[Config], steps: int) -> Resolved[Config]:
@@ -268,16 +275,3 @@ def _refuse_differences(
             "\n".join([f"{path} has another config:", *lines])
             + "\nundo the change, or start a new run: pushforward run NAME --config FILE.toml"
         )
-
-
-def _reopen(folder: Any, name: str) -> None:
-    """Open the stage `name` again and remove the stages that were made from its result."""
-    from pushforward.runs import RunFolder
-
-    names = [stage.name for stage in RunFolder.open(folder.path).stages()]
-    if name not in names:
-        return
-    for later in names[names.index(name) + 1 :]:
-        folder.log(f"stage {later} is made again: {name} is extended")
-        shutil.rmtree(folder.path / "stages" / later)
-    folder.stage(name).reopen()

@@ -6,6 +6,7 @@ checked is refused with the name of the file. Every write is whole or absent (`d
 
 from .arrays import series_rows as series_rows
 from .arrays import write_csv as write_csv
+from .arrays import write_netcdf as write_netcdf
 from .arrays import write_npz as write_npz
 from .digits import Digits as Digits
 from .digits import read_digits as read_digits

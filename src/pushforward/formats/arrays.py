@@ -1,4 +1,4 @@
-"""Plain arrays and tables for other tools: npz and csv.
+"""Plain arrays and tables for other tools: npz, netCDF and csv.
 
 An npz file is a zip of `.npy` members that `numpy.load(path, allow_pickle=False)` opens anywhere;
 `write_npz` streams it shard by shard, so a file may be larger than memory. NumPy alone knows no
@@ -9,14 +9,14 @@ holds rows of scalars; numbers are written so that reading them gives the same b
 import csv
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pushforward._errors import InputError
-from pushforward.formats.durable import writing
+from pushforward.formats.durable import write_bytes, writing
 
 Shards = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -44,6 +44,55 @@ def write_npz(path: str | Path, arrays: Mapping[str, Any] | Shards) -> None:
                     member.write(_portable(name, shard[name]).tobytes())
 
 
+def write_netcdf(
+    path: str | Path,
+    arrays: Mapping[str, Any],
+    *,
+    dims: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write named arrays to a classic netCDF file, with `scipy.io.netcdf_file`.
+
+    The classic format has no booleans, 64-bit integers or complex numbers: booleans become bytes
+    of 0 and 1, integers 32-bit ones, or float64 where they are larger (refused beyond 2^53,
+    which float64 cannot hold), and `z` becomes the variables `z.re` and `z.im`.
+
+    Parameters
+    ----------
+    path
+        The file; replaced whole or not at all.
+    arrays
+        Name to array.
+    dims
+        Name to the names of its axes, such as `{"energy": ("step", "chain")}`; default
+        `NAME_0`, `NAME_1`, ... Axes of one name have one length.
+    """
+    from scipy.io import netcdf_file
+
+    sizes: dict[str, int] = {}
+    variables: list[tuple[str, np.ndarray, tuple[str, ...]]] = []
+    for name, value in arrays.items():
+        array = _portable(name, value)
+        axes = tuple((dims or {}).get(name) or [f"{name}_{i}" for i in range(array.ndim)])
+        if len(axes) != array.ndim:
+            raise InputError(f"{name} has shape {array.shape}, its dims are named {axes}")
+        for axis, size in zip(axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise InputError(
+                    f"{name}: its axis {axis!r} has {size} entries, elsewhere {sizes[axis]}: "
+                    "give one of them another name in dims"
+                )
+        variables += [(label, part, axes) for label, part in _classic(name, array)]
+
+    buffer = io.BytesIO()
+    with netcdf_file(buffer, "w", version=2) as file:
+        for axis, size in sizes.items():
+            file.createDimension(axis, size)
+        for label, part, axes in variables:
+            file.createVariable(label, part.dtype, axes)[...] = part
+        file.flush()
+        write_bytes(Path(path), buffer.getvalue())
+
+
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows of scalars as csv; the columns are all keys in order of appearance.
 
@@ -56,14 +105,11 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
         gives an empty cell.
     """
     table = list(rows)
-    columns = list(dict.fromkeys(key for row in table for key in row))
-    with writing(Path(path)) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.DictWriter(text, columns, restval="")
-        writer.writeheader()
-        writer.writerows({key: _cell(item) for key, item in row.items()} for row in table)
-        text.flush()
-        text.detach()
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in table for k in row)), restval="")
+    writer.writeheader()
+    writer.writerows({key: _cell(item) for key, item in row.items()} for row in table)
+    write_bytes(Path(path), text.getvalue().encode())
 
 
 def series_rows(arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -74,27 +120,40 @@ def series_rows(arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """
     columns: dict[str, np.ndarray] = {}
     for name, value in arrays.items():
-        series = _portable(name, value)
-        if series.ndim not in (1, 2):
-            raise InputError(
-                f"{name} has shape {series.shape}; csv takes series of shape (draw,) or "
-                "(draw, chain): export larger arrays with --to npz"
-            )
-        for label, column in _columns(name, series):
-            columns[label] = column
-    length = max((len(column) for column in columns.values()), default=0)
-    for i in range(length):
+        for label, series in _real(name, _portable(name, value)):
+            if series.ndim not in (1, 2):
+                raise InputError(
+                    f"{name} has shape {series.shape}; csv takes series of shape (draw,) or "
+                    "(draw, chain): export larger arrays with --to npz"
+                )
+            many = {f"{label}[{c}]": column for c, column in enumerate(np.atleast_2d(series.T))}
+            columns |= many if series.ndim == 2 else {label: series}
+    for i in range(max((len(column) for column in columns.values()), default=0)):
         yield {"draw": i, **{k: column[i] for k, column in columns.items() if i < len(column)}}
 
 
-def _columns(name: str, series: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    if np.iscomplexobj(series):
-        yield from _columns(f"{name}.re", np.real(series))
-        yield from _columns(f"{name}.im", np.imag(series))
-    elif series.ndim == 1:
-        yield name, series
-    else:
-        yield from ((f"{name}[{c}]", series[:, c]) for c in range(series.shape[1]))
+def _real(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Split a complex array into two real ones."""
+    if not np.iscomplexobj(array):
+        return [(name, array)]
+    return [(f"{name}.re", np.real(array)), (f"{name}.im", np.imag(array))]
+
+
+def _classic(name: str, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Show an array in the types of classic netCDF."""
+    for label, part in _real(name, array):
+        kind, largest = part.dtype.kind, np.abs(part.astype(float)).max(initial=0)
+        if kind == "b":
+            yield label, part.astype("i1")
+        elif kind == "f":
+            yield label, part.astype("f4" if part.dtype.itemsize < 8 else "f8")
+        elif largest > 2**53:
+            raise InputError(
+                f"{name} has integers up to {largest:g}; classic netCDF holds them up to 2^53: "
+                "export with --to npz"
+            )
+        else:
+            yield label, part.astype("i4" if largest < 2**31 else "f8")
 
 
 def _cell(value: Any) -> Any:
@@ -111,16 +170,14 @@ def _members(shards: Iterable[Mapping[str, Any]]) -> dict[str, tuple[tuple[int, 
             raise InputError(f"shards differ in names: {sorted(members)} and {sorted(shard)}")
         for name, value in shard.items():
             array = _portable(name, value)
-            if not number:
-                members[name] = array.shape, array.dtype
-                continue
-            shape, dtype = members[name]
-            if array.shape[1:] != shape[1:] or array.dtype != dtype or not shape:
+            shape, dtype = members.get(name, ((0, *array.shape[1:]), array.dtype))
+            if number and (array.shape[1:] != shape[1:] or array.dtype != dtype or not shape):
                 raise InputError(
                     f"{name}: shards of {dtype}{list(shape)} and {array.dtype}{list(array.shape)} "
                     "cannot be joined"
                 )
-            members[name] = (shape[0] + array.shape[0], *shape[1:]), dtype
+            joined = (shape[0] + array.shape[0], *shape[1:]) if array.shape else ()
+            members[name] = joined, dtype
     return members
 
 

@@ -9,10 +9,10 @@ there, and an error at garbage collection would look like success.
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pushforward._errors import DiskFull, PushforwardError, StorageError
 
@@ -47,16 +47,32 @@ def _opener(name: str, flags: int) -> int:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for writing: on success the whole file appears, on any error nothing does."""
+def writing(
+    path: Path, *, check: Callable[[Path], Any] | None = None, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """Open `path` for writing: on success the whole file appears, on any error nothing does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    check
+        Called with the temporary file before it gets its name; what it raises cancels the write.
+    durable
+        False spares the fsyncs: a kill still leaves a whole file, a power cut may not.
+    """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     try:
         with open(temporary, "wb", opener=_opener) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
         os.replace(temporary, path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     except PushforwardError:  # met while producing the bytes
         raise
     except OSError as error:
@@ -66,10 +82,11 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, atomically and durably."""
-    with writing(path) as file:
-        file.write(data)
+def write_bytes(path: Path, *parts: Any, **options: Any) -> None:
+    """Write bytes-like `parts` to `path` one after the other; `options` are those of `writing`."""
+    with writing(path, **options) as file:
+        for part in parts:
+            file.write(part)
 
 
 def append_bytes(path: Path, data: bytes) -> None:

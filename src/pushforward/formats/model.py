@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pushforward._errors import InputError, StorageError
+from pushforward._errors import InputError
 from pushforward.formats.durable import write_bytes
-from pushforward.formats.safetensors import Packed, pack, read_packed, signature, to_bytes
-from pushforward.formats.strict_json import dumps, loads
+from pushforward.formats.safetensors import Packed, pack, read_packed, signature, to_parts
+from pushforward.formats.strict_json import check_format, dumps, loads
 
 FORMAT = 1
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def save(path: str | Path, model: Any, *, metadata: dict[str, Any] | None = None
         A JSON dictionary to travel with it (a configuration); see `read_metadata`.
     """
     entries = {"format": str(FORMAT), "config": dumps(metadata or {})}
-    write_bytes(Path(path), to_bytes(pack_tree(model), entries))
+    write_bytes(Path(path), *to_parts(pack_tree(model), entries))
 
 
 def load(
@@ -62,63 +62,55 @@ def load(
     InputError
         The leaves do not fit; the message lists missing, extra and reshaped ones.
     """
-    stored, metadata = read_packed(path)
-    _check_format(path, metadata)
-    return assemble(like, stored, where=str(path), rename=rename or {}, strict=strict)
+    stored, _ = _read(path)
+    renamed = _renamed(stored, rename or {}, str(path))
+    return assemble(like, renamed, where=str(path), strict=strict)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return the dictionary that `save` was given as `metadata` ({} for foreign files)."""
-    metadata = read_packed(path)[1]
-    _check_format(path, metadata)
-    return loads(metadata.get("config", "{}"))
+    return loads(_read(path)[1].get("config", "{}"))
 
 
 def pack_tree(tree: Any) -> dict[str, Packed]:
     """Pack every number-like leaf of a pytree, keyed by its path."""
-    return {name: pack(name, leaf) for name, leaf in _numbers(tree)}
+    return {name: pack(name, leaf) for name, leaf in _leaves(tree) if _is_number(leaf)}
 
 
-def assemble(
-    like: T,
-    stored: Mapping[str, Packed],
-    *,
-    where: str,
-    rename: Mapping[str, str] | None = None,
-    strict: bool = True,
-) -> T:
+def assemble(like: T, stored: Mapping[str, Packed], *, where: str, strict: bool = True) -> T:
     """Put stored leaves into the structure of `like`; raise `InputError` where they do not fit."""
     import jax
 
-    stored = _renamed(stored, rename or {}, where)
-    wanted = {name: signature(leaf) for name, leaf in _numbers(like)}
+    leaves = _leaves(like)
+    wanted = {name: signature(leaf) for name, leaf in leaves if _is_number(leaf)}
     problems = _problems(stored, wanted, strict)
     if problems:
         raise InputError("\n".join([f"{where} does not fit `like`:", *problems]))
-
-    paths, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = _names(paths)
-    leaves = [
+    found = [
         _as(leaf, stored[name].unpack()) if name in wanted and name in stored else leaf
-        for name, (_, leaf) in zip(names, paths, strict=True)
+        for name, leaf in leaves
     ]
-    return jax.tree_util.tree_unflatten(structure, leaves)
+    return jax.tree.unflatten(jax.tree.structure(like), found)
 
 
-def _names(paths: list[tuple[Any, Any]]) -> list[str]:
-    from pushforward._tree import leaf_name
+def _read(path: str | Path) -> tuple[dict[str, Packed], dict[str, str]]:
+    stored, metadata = read_packed(path)
+    number = metadata.get("format", "")
+    check_format(path, int(number) if number.isdecimal() else FORMAT, known=FORMAT)
+    return stored, metadata
 
-    return [leaf_name(path) for path, _ in paths]
 
-
-def _numbers(tree: Any) -> list[tuple[str, Any]]:
-    """List `(path, leaf)` of the leaves that are stored."""
-    import jax
-
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
     from pushforward._tree import named_leaves
 
+    return named_leaves(tree)
+
+
+def _is_number(leaf: Any) -> bool:
+    import jax
+
     kinds = (jax.Array, jax.ShapeDtypeStruct, np.ndarray, np.generic, bool, int, float, complex)
-    return [(name, leaf) for name, leaf in named_leaves(tree) if isinstance(leaf, kinds)]
+    return isinstance(leaf, kinds)
 
 
 def _as(like: Any, value: Any) -> Any:
@@ -150,24 +142,22 @@ def _renamed(
 
 def _problems(stored: Mapping[str, Packed], wanted: Mapping[str, tuple], strict: bool) -> list[str]:
     """List what does not fit, in sentences."""
-    missing = [name for name in wanted if name not in stored]
-    extra = [name for name in stored if name not in wanted]
-    other = [n for n in wanted if n in stored and (stored[n].shape, stored[n].dtype) != wanted[n]]
+    found = {name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()}
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    other = [name for name in wanted if name in found and found[name] != wanted[name]]
     lines: list[str] = []
     if strict:
         lines += _listed("missing in the file", missing, lambda n: _nearest(n, extra))
         lines += _listed("not in `like`", extra, lambda n: _nearest(n, missing))
-    lines += _listed(
-        "other shape or type",
-        other,
-        lambda n: f": stored {_show(stored[n].shape, stored[n].dtype)}, like {_show(*wanted[n])}",
-    )
-    if lines and not other:
-        lines.append("  write rename={'name in the file': 'name in like'}, or strict=False")
     if other:
+        both = {n: f": stored {_show(*found[n])}, like {_show(*wanted[n])}" for n in other}
+        lines += _listed("other shape or type", other, lambda n: both[n])
         lines.append(
             "  nothing is cast: build `like` with the stored shapes and types (32/64 bits?)"
         )
+    elif lines:
+        lines.append("  write rename={'name in the file': 'name in like'}, or strict=False")
     return lines
 
 
@@ -185,12 +175,3 @@ def _nearest(name: str, candidates: Any) -> str:
 
 def _show(shape: tuple[int, ...], dtype: str) -> str:
     return f"{dtype}{list(shape)}"
-
-
-def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
-    text = metadata.get("format", str(FORMAT))
-    if text.isdecimal() and int(text) > FORMAT:
-        raise StorageError(
-            f"{path} was written by a newer version (format {text}, this one reads up to "
-            f"{FORMAT}): upgrade pushforward"
-        )

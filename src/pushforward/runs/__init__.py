@@ -7,6 +7,7 @@ anyone may read. Reading metrics, draws and results needs no JAX.
 
 from .compile_cache import enable_compile_cache as enable_compile_cache
 from .folder import RunFolder as RunFolder
+from .folder import is_run as is_run
 from .folder import next_free as next_free
 from .opening import as_stage as as_stage
 from .stages import Stage as Stage

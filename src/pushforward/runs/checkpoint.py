@@ -1,87 +1,78 @@
-"""Checkpoints: written whole, proved before use, the last few kept.
+"""Checkpoints: one file a step, written whole, proved before use, the last few kept.
 
-A checkpoint is the folder `checkpoints/0000000600/` (see `manifest`). It is written into a
-temporary folder, fsynced, read back, compared and renamed, so a folder with a step's name is
-complete. Reading takes the newest one that proves itself. A damaged one is named, kept under
-`bad-...`, and the one before it is used. A state of other shapes or types than asked for is not
-damage: it is the caller's error, and nothing is touched.
+`checkpoints/0000000600.safetensors` holds the leaves of a state by path and, in its metadata, the
+record: step, versions, layout, what the caller gave. A sha256 in the file guards every byte of it.
+Reading takes the newest checkpoint that proves itself. A damaged one is named, kept as `bad-...`,
+and the one before it is used. A state of other shapes or types than asked for is no damage: it is
+the caller's error, and nothing is touched.
 """
 
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pushforward import __version__
 from pushforward._errors import CheckpointDamaged, DiskFull, StorageError
-from pushforward.formats.durable import TEMPORARY, storage_error, sync, write_bytes
+from pushforward.formats.durable import storage_error, write_bytes
 from pushforward.formats.model import assemble, pack_tree
-from pushforward.formats.safetensors import Packed, to_bytes
-from pushforward.runs.manifest import BLOB, MANIFEST, manifest_text, verify
+from pushforward.formats.safetensors import Packed, read_packed, to_parts
+from pushforward.formats.strict_json import FORMAT, check_format, dumps, loads
 
 KEEP = 3
 _MARGIN = 64 * 2**20  # free bytes to leave beside twice the state
 _READ_BACK = 256 * 2**20  # states up to this size are read back and compared
 
 
-@dataclass(frozen=True)
-class Found:
-    """What `newest` found: a state, its manifest, and sentences about what was damaged."""
+class Found(NamedTuple):
+    """A state, its record, and sentences about what was damaged."""
 
     state: Any
-    manifest: dict[str, Any]
-    notices: list[str] = field(default_factory=list)
+    record: dict[str, Any]
+    notices: list[str]
 
 
 def write(
     parent: Path, step: int, state: Any, record: Mapping[str, Any], *, milestone: int | None = None
 ) -> Path:
-    """Write a checkpoint of `state` at `step`; then delete all but the newest few.
+    """Write a checkpoint into `parent`; delete all but the newest few and multiples of `milestone`.
 
-    Parameters
-    ----------
-    parent
-        The folder `checkpoints/`.
-    step
-        Absolute step number; it names the folder.
-    state
-        Any pytree of arrays, PRNG keys and Python numbers.
-    record
-        JSON to stand in the manifest (`extra`, `metrics_bytes`, `shards`).
-    milestone
-        Steps that are multiples of it are never deleted.
+    `state` is a pytree of arrays, PRNG keys and Python numbers, `record` JSON that travels with it.
     """
+    import jax
+
     packed = pack_tree(state)
-    _require_space(parent.parent, sum(leaf.array.nbytes for leaf in packed.values()))
-    blob = to_bytes(packed)
-    manifest = manifest_text(step, packed, blob, record)
-    final, temporary = parent / f"{step:010d}", parent / f"{TEMPORARY}{step}-{os.getpid()}"
+    size = sum(leaf.array.nbytes for leaf in packed.values())
+    _require_space(parent.parent, size)
+    here = {
+        "step": step,
+        "versions": {"pushforward": __version__, "jax": jax.__version__},
+        "layout": {"devices": jax.device_count(), "processes": jax.process_count()},
+        "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    parts = to_parts(packed, {"format": str(FORMAT), "record": dumps({**record, **here})})
+    final = parent / f"{step:010d}.safetensors"
     try:
         parent.mkdir(exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        write_bytes(temporary / BLOB, blob)
-        write_bytes(temporary / MANIFEST, manifest)
-        if len(blob) <= _READ_BACK:
-            _compare(temporary, step, packed)
-        _rename(temporary, final)
-    except StorageError:
-        raise
     except OSError as error:
         raise storage_error(error, final) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    _prune(parent, milestone)
+    check = (lambda path: _compare(path, step, packed)) if size <= _READ_BACK else None
+    write_bytes(final, *parts, check=check)
+    for path in _listed(parent)[0][KEEP:]:
+        if not milestone or int(path.stem) % milestone:
+            with suppress(OSError):
+                path.unlink()
     return final
 
 
 def newest(parent: Path, like: Any, *, rename: bool) -> Found | None:
-    """Read the newest checkpoint that proves itself into the structure of `like`.
+    """Read the newest checkpoint that proves itself; None if there never was one.
 
     Parameters
     ----------
@@ -93,10 +84,6 @@ def newest(parent: Path, like: Any, *, rename: bool) -> Found | None:
         Whether a damaged checkpoint is renamed to `bad-...` (only under the lock, and only if
         a good one is left: otherwise the next start would see an empty stage).
 
-    Returns
-    -------
-    The state, the manifest and notices; None if there never was a checkpoint.
-
     Raises
     ------
     CheckpointDamaged
@@ -105,24 +92,40 @@ def newest(parent: Path, like: Any, *, rename: bool) -> Found | None:
         The state does not fit `like`.
     """
     damaged: dict[Path, str] = {}
-    strangers = _strangers(parent)
-    for path in _steps(parent):
+    steps, others = _listed(parent)
+    ignored = [f"checkpoints/{name} is not named by its step: ignored" for name in others]
+    for path in steps:
         try:
-            manifest, packed = verify(path, int(path.name))
+            record, packed = verify(path, int(path.stem))
         except CheckpointDamaged as error:
-            damaged[path] = f"{path.name}: {error}"
+            damaged[path] = str(error)
             continue
         state = assemble(like, packed, where=str(path))
         if rename:
             for bad in damaged:
                 _set_aside(bad)
-        used = f"used step {manifest['step']} instead"
+        used = f"used step {record['step']} instead"
         notices = [f"recovered from a damaged checkpoint: {r}; {used}" for r in damaged.values()]
-        return Found(state, manifest, notices + strangers)
-    if damaged or strangers:
-        reasons = "\n  ".join([*damaged.values(), *strangers])
+        return Found(state, record, notices + ignored)
+    if damaged or ignored:
+        reasons = "\n  ".join([*damaged.values(), *ignored])
         raise CheckpointDamaged(f"no good checkpoint is left in {parent}:\n  {reasons}")
     return None
+
+
+def verify(path: Path, step: int) -> tuple[dict[str, Any], dict[str, Packed]]:
+    """Prove every byte of a checkpoint; return its record and its packed leaves."""
+    if path.is_symlink() or not path.is_file():
+        raise CheckpointDamaged(f"{path} is a link or a folder, expected a file")
+    packed, metadata = read_packed(path, checksum=True)
+    try:
+        check_format(path, int(metadata["format"]))
+        record = loads(metadata["record"])
+        if record["step"] != step:
+            raise CheckpointDamaged(f"{path} is a checkpoint of step {record['step']}")
+    except (KeyError, TypeError) as error:
+        raise CheckpointDamaged(f"{path} is no checkpoint: {error!r}") from error
+    return record, packed
 
 
 def _require_space(folder: Path, size: int) -> None:
@@ -138,52 +141,27 @@ def _compare(path: Path, step: int, packed: Mapping[str, Packed]) -> None:
     """Read a checkpoint back and compare arrays: a hash cannot see a scrambled one."""
     found = verify(path, step)[1]
     for name, leaf in packed.items():
-        if not _same_bits(leaf.array, found[name].array):
+        if not np.array_equal(_bits(leaf), _bits(found[name])) or leaf.shape != found[name].shape:
             raise StorageError(f"leaf {name} read back from {path} differs from the one written")
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    width = np.dtype(f"u{a.dtype.itemsize}")
-    return bool(np.array_equal(a.view(width), b.view(width)))
+def _bits(leaf: Packed) -> np.ndarray:
+    return leaf.array.reshape(-1).view(np.uint8)
 
 
-def _rename(temporary: Path, final: Path) -> None:
-    sync(temporary)
-    replaced = temporary.with_name(f"{temporary.name}-replaced")
-    if final.exists():  # the same step saved twice: the later one stands
-        os.rename(final, replaced)
-    os.rename(temporary, final)
-    sync(final.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _steps(parent: Path) -> list[Path]:
-    """List the folders named like a step, newest first."""
+def _listed(parent: Path) -> tuple[list[Path], list[str]]:
+    """List the files named like a step, newest first, and the names of all others."""
     paths = parent.iterdir() if parent.is_dir() else ()
-    steps = [path for path in paths if re.fullmatch(r"[0-9]{10,}", path.name)]
-    return sorted(steps, key=lambda path: int(path.name), reverse=True)
-
-
-def _strangers(parent: Path) -> list[str]:
-    """Name the checkpoints whose folder has a name that is none of ours."""
-    known = r"[0-9]{10,}|bad-.*|" + re.escape(TEMPORARY) + ".*"
-    found = {file.parent for kind in (MANIFEST, BLOB) for file in parent.glob(f"*/{kind}")}
-    names = sorted(path.name for path in found if not re.fullmatch(known, path.name))
-    return [f"checkpoints/{name} is not named by its step: ignored" for name in names]
+    paths = [path for path in paths if not re.match(r"bad-|\.", path.name)]
+    steps = [path for path in paths if re.fullmatch(r"[0-9]{10,}\.safetensors", path.name)]
+    others = sorted(path.name for path in paths if path not in steps)
+    return sorted(steps, key=lambda path: int(path.stem), reverse=True), others
 
 
 def _set_aside(path: Path) -> None:
     target, number = path.with_name(f"bad-{path.name}"), 1
     while target.exists():
         number += 1
-        target = path.with_name(f"bad-{path.name}-{number}")
+        target = path.with_name(f"bad-{path.stem}-{number}.safetensors")
     with suppress(OSError):
         os.rename(path, target)
-
-
-def _prune(parent: Path, milestone: int | None) -> None:
-    for path in _steps(parent)[KEEP:]:
-        if not milestone or int(path.name) % milestone:
-            shutil.rmtree(path, ignore_errors=True)

@@ -1,21 +1,22 @@
-"""Draws, and the series recorded along the way, on disk: immutable shards and an index.
+"""Draws, and the series recorded along the way, on disk: numbered shards that never change.
 
 Rows wait in memory until a shard is full or a checkpoint is due, then they are written as
-`draws/000123.safetensors` and a line with the sha256 is added to `draws/index.jsonl`. Nothing is
-lost by waiting: a resumed run goes back to its last checkpoint, and drops what came after it.
+`draws/000123.safetensors`, a file that carries its own sha256. Nothing is lost by waiting: a
+resumed run goes back to its last checkpoint, and drops what came after it.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors import safe_open
 
-from pushforward._errors import CheckpointDamaged, InputError, StorageError
+from pushforward._errors import CheckpointDamaged, InputError
 from pushforward.formats.durable import write_bytes
-from pushforward.formats.safetensors import Packed, from_bytes, pack, to_bytes
-from pushforward.runs.json_files import Lines
+from pushforward.formats.safetensors import Packed, pack, to_parts, verified_metadata
+from pushforward.formats.strict_json import loads
 
 SHARD_BYTES = 64 * 2**20
 Arrays = dict[str, np.ndarray]
@@ -32,7 +33,6 @@ class Draws:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._index = Lines(folder / "index.jsonl")
         self._pending: list[Arrays] = []
         self._start = 0  # global index of the first pending row
         self._kind: dict[str, Any] | None = None  # names, shapes and types of a row
@@ -64,69 +64,106 @@ class Draws:
 
     def shards(self) -> int:
         """Return the number of shards on disk."""
-        return len(_lines(self._index.path))
+        return len(self._files())
 
-    def cut(self, shards: int) -> int:
-        """Keep the first `shards` shards, forget the rest; return how many are left."""
+    def cut(self, shards: int) -> None:
+        """Keep the shards with a number below `shards`, forget the rest and the waiting rows."""
         self._pending = []
-        lines = _lines(self._index.path)[:shards]
-        self._index.cut(sum(len(line) for line in lines))
-        for path in self.folder.glob("[0-9]*.safetensors"):
-            if path.stem.isdecimal() and int(path.stem) >= shards:
+        for path in reversed(self._files()):
+            if int(path.stem) >= shards:
                 path.unlink()
-        return len(lines)
 
-    def sync(self) -> None:
-        """Force the index to disk (shards are, once written)."""
-        self._index.sync()
-
-    def __iter__(self) -> Iterator[Arrays]:
-        """Yield the shards in order, each verified, each array in its true type."""
+    def joined(self, least: int = 0) -> "JoinedDraws":
+        """Return all draws by name, joined along the leading axis; of at least so many shards."""
         self.flush()
-        for number, line in enumerate(self._index):
-            yield {name: leaf.unpack() for name, leaf in self._read(number, line).items()}
+        files = self._files()
+        if len(files) < least:
+            raise CheckpointDamaged(f"{self.folder} holds {len(files)} files of {least}: some lost")
+        return JoinedDraws(files)
 
-    def joined(self) -> Arrays:
-        """Return all draws, joined along the leading axis."""
-        shards = list(self)
-        return _join(shards) if shards else {}
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.safetensors"), key=lambda path: int(path.stem))
 
     def _write(self, rows: Arrays) -> None:
         self.folder.mkdir(exist_ok=True)
-        file = _file(self.shards())
+        number = max((int(path.stem) + 1 for path in self._files()), default=0)
+        place = {"number": number, "index_start": self._start, "rows": _count([rows])}
         packed = {name: pack(name, value) for name, value in rows.items()}
-        blob = to_bytes(packed, {"index_start": str(self._start)})
-        write_bytes(self.folder / file, blob)
-        line = {"file": file, "rows": _count([rows]), "index_start": self._start}
-        self._index.append([line | {"sha256": hashlib.sha256(blob).hexdigest()}])
-
-    def _read(self, number: int, line: dict[str, Any]) -> dict[str, Packed]:
-        file = _file(number)
-        if line.get("file") != file:
-            raise CheckpointDamaged(f"{self._index.path} names {line.get('file')!r}, not {file!r}")
-        path = self.folder / file
-        try:
-            blob = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
-        if hashlib.sha256(blob).hexdigest() != line.get("sha256"):
-            raise CheckpointDamaged(f"{path} is damaged: its sha256 differs from the index")
-        packed, metadata = from_bytes(blob, str(path))
-        rows = {leaf.shape[0] for leaf in packed.values()}
-        start = str(line.get("index_start"))
-        if rows != {line.get("rows")} or metadata.get("index_start") != start:
-            raise CheckpointDamaged(f"{self._index.path} does not describe {path}")
-        return packed
+        parts = to_parts(packed, {name: str(value) for name, value in place.items()})
+        write_bytes(self.folder / f"{number:06d}.safetensors", *parts)
 
 
-def _file(number: int) -> str:
-    return f"{number:06d}.safetensors"
+class JoinedDraws(Mapping[str, np.ndarray]):
+    """All draws of a stage by name; an array is read from disk each time it is asked for.
+
+    Parameters
+    ----------
+    files
+        The shards in order; the sha256 of each is compared once, at the first use.
+    """
+
+    def __init__(self, files: list[Path]):
+        self._files = files
+
+    def pieces(self) -> Iterator[Arrays]:
+        """Yield the draws shard by shard, each verified, each array in its true type."""
+        for number, path in enumerate(self._files):
+            shard = _proved(path, number)
+            yield {name: _read(shard, name) for name in shard.names}
+
+    @cached_property
+    def _shards(self) -> list["_Shard"]:
+        return [_proved(path, number) for number, path in enumerate(self._files)]
+
+    @property
+    def _names(self) -> list[str]:
+        return self._shards[0].names if self._shards else []
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        joined, start = _read(self._shards[0], name), 0
+        if len(self._shards) > 1:
+            rows = sum(shard.rows for shard in self._shards)
+            joined = np.empty((rows, *joined.shape[1:]), joined.dtype)
+            for shard in self._shards:
+                joined[start : start + shard.rows] = _read(shard, name)
+                start += shard.rows
+        return joined
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
 
-def _lines(path: Path) -> list[bytes]:
-    """Return the whole lines of a file, unread."""
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    return [line + b"\n" for line in lines[:-1]]
+class _Shard(NamedTuple):
+    path: Path
+    rows: int
+    names: list[str]
+    dtypes: dict[str, str]  # true types, where they are stored as others
+
+
+def _proved(path: Path, number: int) -> _Shard:
+    """Compare a shard with its sha256 and with its place."""
+    wanted = f"{number:06d}.safetensors"
+    if path.name != wanted:
+        raise CheckpointDamaged(f"{path.with_name(wanted)} is missing, {path.name} is there")
+    about = verified_metadata(path)
+    if about.get("number") != str(number):
+        raise CheckpointDamaged(f"{path} is shard {about.get('number')} of the draws")
+    with safe_open(path, "np") as file:
+        return _Shard(path, int(about["rows"]), list(file.keys()), loads(about.get("dtypes", "{}")))
+
+
+def _read(shard: _Shard, name: str) -> np.ndarray:
+    with safe_open(shard.path, "np") as file:
+        array = file.get_tensor(name)
+    return Packed(array, shard.dtypes.get(name) or array.dtype.name).unpack()
 
 
 def _count(parts: list[Arrays]) -> int:

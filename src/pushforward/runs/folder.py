@@ -1,31 +1,41 @@
 """A run on disk: one folder that tells the whole story of one experiment.
 
-`config.toml` makes a folder a run. Beside it stand where it ran (`env.json`), how it is doing
-(`status.json`), what came out (`summary.json`) and the stages. One process writes, under a lock;
-anyone may read, also while it runs or after it died, without JAX.
+One file decides what the folder means: `run.json` holds the configuration, one entry per start
+with its environment, and how the run ended. It is replaced whole, so a kill leaves either the old
+or the new meaning. All others follow from it or inform: `config.toml` is a copy for people,
+`status.json` says how far a living run is, `summary.json` what came out. One process writes, under
+a lock; anyone may read, also while it runs or after it died, without JAX.
 """
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pushforward._errors import InputError, NotARun, StorageError
-from pushforward.formats.durable import append_bytes, remove_temporary, write_bytes
-from pushforward.runs.json_files import read_document, write_document
+from pushforward.formats.durable import TEMPORARY, append_bytes, remove_temporary, write_bytes
+from pushforward.formats.strict_json import read_document, write_document
 from pushforward.runs.lock import NAME, OWNER, Lock, is_held
-from pushforward.runs.opening import card, open_stage
+from pushforward.runs.opening import RUN, STAGE, about_stage, open_stage
 from pushforward.runs.stages import Stage, require_name
 
 ENDED = ("finished", "preempted", "failed")
 STATES = ("created", "compiling", "running", "saving", *ENDED)
+_NOTHING = {
+    **{"config": "", "config_before": None, "values": {}, "starts": []},
+    **{"ended": None, "error": None, "extending": None, "written": 0.0},
+}
 _DEAD_AFTER = 60.0  # seconds without a heartbeat, and no process holds the lock
 
 
 class RunFolder:
     """A run on disk; made by `create` or `open`, a context manager.
+
+    A folder that `fit(folder=)` or `simulate(folder=)` made is read as a run of one stage.
 
     Parameters
     ----------
@@ -41,6 +51,7 @@ class RunFolder:
         self.path, self.watchers = path, watchers
         self._lock = lock
         self._open: dict[str, Stage] = {}
+        self._known: dict[str, Any] = {}  # run.json, as this writer knows it
 
     @classmethod
     def create(
@@ -49,9 +60,10 @@ class RunFolder:
         *,
         config: str,
         environment: Mapping[str, Any],
+        values: Mapping[str, Any] | None = None,
         watchers: tuple = (),
     ) -> "RunFolder":
-        """Make a new run.
+        """Make a new run; one whose creation was killed before is made anew.
 
         Parameters
         ----------
@@ -61,6 +73,8 @@ class RunFolder:
             Text of `config.toml`, complete.
         environment
             Versions, devices, command line: see `add_environment`.
+        values
+            The same configuration as JSON, by key; `config_values` gives it back.
         watchers
             See the class.
 
@@ -79,9 +93,10 @@ class RunFolder:
         run = cls(path, lock=Lock(path), watchers=watchers)
         try:
             _require_empty(path)
-            write_bytes(path / "config.toml", config.encode())
-            run.add_environment(environment)
-            run.set_status(state="created")
+            remove_temporary(path)
+            starts = [dict(environment)]
+            run._decide({"config": config, "values": dict(values or {}), "starts": starts})
+            run._copy_config()
         except BaseException:
             run.close()
             raise
@@ -91,12 +106,17 @@ class RunFolder:
     def open(cls, path: str | Path, *, write: bool = False, watchers: tuple = ()) -> "RunFolder":
         """Open an existing run, to read it or (`write=True`) to go on with it."""
         path = Path(path)
-        if not (path / "config.toml").is_file():
-            raise NotARun(f"{path} holds no run (no config.toml); expected a folder like runs/NAME")
-        lock = Lock(path) if write else None
-        if write:
-            remove_temporary(path)
-        return cls(path, lock=lock, watchers=watchers)
+        _require_run(path, write)
+        run = cls(path, lock=Lock(path) if write else None, watchers=watchers)
+        try:
+            if write:
+                remove_temporary(path)
+                run._complete_extension()
+                run._copy_config()
+        except BaseException:
+            run.close()
+            raise
+        return run
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -108,39 +128,53 @@ class RunFolder:
         """Return the stage of that name; a writer makes it if it does not exist."""
         require_name(name)
         if name not in self._open:
-            path = self.path / "stages" / name
+            path = self._place(name)
             if self._lock is None:
                 self._open[name] = Stage(name, path, writable=False, watchers=self.watchers)
             else:
-                path.parent.mkdir(exist_ok=True)
-                self._open[name] = open_stage(
-                    path, name, index=len(self._stage_names()), watchers=self.watchers
-                )
+                number = len(self._stage_names())
+                self._open[name] = open_stage(path, name, index=number, watchers=self.watchers)
         return self._open[name]
 
     def stages(self) -> list[Stage]:
         """Return the existing stages, in order of creation."""
         return [self.stage(name) for name in self._stage_names()]
 
+    def notices(self) -> list[str]:
+        """Return what the stages opened here found damaged or lost, and what they did about it."""
+        return [notice for stage in self._open.values() for notice in stage.notices]
+
     def set_status(self, **fields: Any) -> None:
-        """Update `status.json`: state, step, total, eta, error; the heartbeat is added."""
+        """Say how the run is doing: state, step, total, eta, error; a heartbeat is added.
+
+        It costs about a millisecond, so it may follow every chunk. A state or error that begins
+        or ends the run is forced to disk.
+        """
         self._require_writable()
         state = fields.get("state", "created")
         if state not in STATES:
             raise InputError(f"state {state!r}; expected one of {', '.join(STATES)}")
-        status = (read_document(self.path / "status.json") or {}) | fields
-        status |= {"heartbeat": time.time(), "pid": os.getpid()}
-        write_document(self.path / "status.json", status)
+        known = self._content()
+        new = {k: v for k, v in fields.items() if k == "error"}
+        if "state" in fields:
+            new["ended"] = state if state in ENDED else None
+        if any(known.get(name) != value for name, value in new.items()):
+            self._decide(known | new)
+        live = self._live() | {k: v for k, v in fields.items() if k != "error"}
+        live |= {"heartbeat": time.time(), "pid": os.getpid()}
+        write_document(self.path / "status.json", live, durable=False)
 
     def status(self) -> dict[str, Any]:
         """Return the status; its state is "dead" if the writer vanished without a word."""
-        status = {"state": "created", "restarts": 0} | (
-            read_document(self.path / "status.json") or {}
-        )
-        silent = time.time() - status.get("heartbeat", 0.0) > _DEAD_AFTER
-        if status["state"] not in ENDED and silent and not is_held(self.path):
-            status["state"] = "dead"
-        return status
+        known, live = self._content(), self._live()
+        status = {"state": "created", **live, "restarts": max(len(known["starts"]) - 1, 0)}
+        status |= {"error": known["error"]} if known["error"] else {}
+        if known["ended"]:
+            return status | {"state": known["ended"]}
+        if status["state"] in ENDED:  # killed between the two files of a restart
+            status["state"] = "created"
+        silent = time.time() - live.get("heartbeat", known["written"]) > _DEAD_AFTER
+        return status | ({"state": "dead"} if silent and not is_held(self.path) else {})
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`: results, diagnostics, warnings, seconds, cost."""
@@ -152,23 +186,35 @@ class RunFolder:
         return read_document(self.path / "summary.json") or {}
 
     def add_environment(self, environment: Mapping[str, Any]) -> None:
-        """Add one entry to `env.json`, at the start and at every restart."""
+        """Add one entry to the starts, at every restart."""
         self._require_writable()
-        starts = [*self.environment(), dict(environment)]
-        write_document(self.path / "env.json", {"starts": starts})
-        if len(starts) > 1:
-            self.set_status(restarts=len(starts) - 1)
+        known = self._content()
+        self._decide(known | {"starts": [*known["starts"], dict(environment)]})
 
     def environment(self) -> list[dict[str, Any]]:
         """Return one entry per (re)start."""
-        return (read_document(self.path / "env.json") or {}).get("starts", [])
+        return self._content()["starts"]
 
     def config(self) -> str:
-        """Return the text of `config.toml`."""
-        try:
-            return (self.path / "config.toml").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(f"cannot read {self.path / 'config.toml'}: {error}") from error
+        """Return the text of the configuration, as the run was made or extended with it."""
+        return self._content()["config"]
+
+    def config_values(self) -> dict[str, Any]:
+        """Return the configuration as `create` or `extend` was given it by key."""
+        return self._content()["values"]
+
+    def extend(self, stage: str, *, config: str, values: Mapping[str, Any] | None = None) -> None:
+        """Take a longer configuration: `stage` goes on, the stages made after it are made again.
+
+        A kill leaves the old configuration with all its stages, or the new one: what is left to
+        do is done when the run is opened for writing.
+        """
+        self._require_writable()
+        known = self._content()
+        new = {"config": config, "values": dict(values or {}), "config_before": known["config"]}
+        self._decide(known | new | {"extending": stage, "ended": None, "error": None})
+        self._complete_extension()
+        self._copy_config()
 
     def log(self, line: str) -> None:
         """Append one line to `log.txt`."""
@@ -185,16 +231,80 @@ class RunFolder:
                 self._lock.release()
                 self._lock, self._open = None, {}
 
+    def edited(self) -> bool:
+        """Tell whether somebody changed `config.toml` by hand, so that it is no copy any more."""
+        try:
+            text = (self.path / "config.toml").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"cannot read {self.path / 'config.toml'}: {error}") from error
+        known = self._content()
+        return text not in (known["config"], known["config_before"])
+
+    def _content(self) -> dict[str, Any]:
+        """Return what `run.json` says; of a bare stage, what it would say."""
+        if self._lock is None or not self._known:
+            self._known = read_document(self.path / RUN) or {}
+            if not self._known and (self.path / "done.json").exists():
+                self._known = {"ended": "finished"}
+        return _NOTHING | self._known
+
+    def _decide(self, content: dict[str, Any]) -> None:
+        """Give the folder its new meaning, at once and for good."""
+        self._known = content | {"written": time.time()}
+        write_document(self.path / RUN, self._known)
+
+    def _copy_config(self) -> None:
+        """Make `config.toml` the copy it should be; one that somebody edited stays."""
+        path, text = self.path / "config.toml", self.config()
+        if not self.edited() and not (path.exists() and path.read_text(encoding="utf-8") == text):
+            write_bytes(path, text.encode())
+
+    def _complete_extension(self) -> None:
+        content = self._content()
+        names, stage = self._stage_names(), content["extending"]
+        if stage in names:
+            for name in names[names.index(stage) + 1 :]:
+                gone = self._place(f"{TEMPORARY}{name}")  # at once: never half a stage
+                os.rename(self._place(name), gone)
+                shutil.rmtree(gone)
+                self._open.pop(name, None)
+            self.stage(stage).reopen()
+        if stage is not None:
+            self._decide(content | {"extending": None})
+
+    def _live(self) -> dict[str, Any]:
+        with suppress(StorageError):  # it only informs, and a power cut may tear it
+            return read_document(self.path / "status.json") or {}
+        return {}
+
+    def _bare(self) -> bool:
+        """Tell whether this is the single stage of a library call."""
+        return not (self.path / RUN).exists()
+
+    def _place(self, name: str) -> Path:
+        alone = self._bare() and about_stage(self.path).get("name") == name
+        return self.path if alone else self.path / "stages" / name
+
     def _stage_names(self) -> list[str]:
-        folder = self.path / "stages"
-        paths = [p for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
-        return [p.name for p in sorted(paths, key=lambda p: (card(p).get("index", 0), p.name))]
+        if self._bare():
+            return [about_stage(self.path)["name"]]
+        folders = [path.parent for path in (self.path / "stages").glob(f"*/{STAGE}")]
+        folders = [path for path in folders if not path.name.startswith(TEMPORARY)]
+        order = {path.name: about_stage(path).get("index", 0) for path in folders}
+        return sorted(order, key=lambda name: (order[name], name))
 
     def _require_writable(self) -> None:
         if self._lock is None:
             raise StorageError(
                 f"{self.path} is open for reading only: write RunFolder.open(path, write=True)"
             )
+
+
+def is_run(path: str | Path) -> bool:
+    """Tell whether a folder holds a run that `RunFolder.create` made."""
+    return (Path(path) / RUN).is_file()
 
 
 def next_free(root: str | Path, name: str) -> Path:
@@ -207,12 +317,30 @@ def next_free(root: str | Path, name: str) -> Path:
     return root / f"{name}-{max(numbers, default=0) + 1:03d}"
 
 
+def _require_run(path: Path, write: bool) -> None:
+    if is_run(path):
+        return
+    if (path / STAGE).is_file():
+        if write:
+            raise InputError(
+                f"{path} holds the stage {about_stage(path)['name']!r} of a library call, not a "
+                f"run of `pushforward run`: give folder={str(path)!r} to that call to go on with it"
+            )
+    elif (path / "env.json").is_file():
+        raise NotARun(
+            f"{path} was made by an older version (format 1): its checkpoints cannot be read; "
+            "start a new run"
+        )
+    else:
+        raise NotARun(f"{path} holds no run (no {RUN}); expected a folder like runs/NAME")
+
+
 def _require_empty(path: Path) -> None:
     """Refuse a folder with anything in it but the traces of a lock."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder: choose another --name")
     entries = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    rest = sorted(name for name in entries - {NAME, OWNER} if not name.startswith(".tmp-"))
+    rest = sorted(name for name in entries - {NAME, OWNER} if not name.startswith(TEMPORARY))
     if rest:
         raise InputError(
             f"{path} is not empty ({', '.join(rest[:4])}); expected a new folder: continue it with "

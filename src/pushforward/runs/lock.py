@@ -54,9 +54,11 @@ class Lock:
     def release(self) -> None:
         """Let others write."""
         if self._lock.is_locked:
-            with suppress(OSError):
-                self._owner.unlink(missing_ok=True)
-            self._lock.release()
+            try:
+                with suppress(OSError):
+                    self._owner.unlink(missing_ok=True)
+            finally:
+                self._lock.release()
 
 
 def is_held(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """Opening a stage for writing: inside a run, or alone in a folder of its own.
 
 A bare library call with `folder=PATH` is one stage that lives directly in that folder and holds
-its own lock. The card `stage.json` makes the folder its own: other files, a run, or a stage of
+its own lock. The file `stage.json` makes the folder its own: other files, a run, or a stage of
 another name (whose random keys would differ) are refused.
 """
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pushforward._errors import InputError
-from pushforward.formats.durable import remove_temporary
-from pushforward.runs.json_files import read_document, write_document
+from pushforward.formats.durable import TEMPORARY, remove_temporary, storage_error
+from pushforward.formats.strict_json import read_document, write_document
 from pushforward.runs.lock import NAME, OWNER, Lock
 from pushforward.runs.stages import Stage
 
-_CARD = "stage.json"
+RUN, STAGE = "run.json", "stage.json"
 
 
 def as_stage(folder: str | Path | Stage | None, name: str) -> Stage | None:
@@ -51,29 +51,33 @@ def open_stage(
     path: Path, name: str, *, index: int = 0, watchers: tuple = (), lock: Lock | None = None
 ) -> Stage:
     """Open a stage for writing, under a lock that the caller holds."""
-    path.mkdir(exist_ok=True)
-    remove_temporary(path)
-    if not (path / _CARD).exists():
-        write_document(path / _CARD, {"name": name, "index": index})
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        remove_temporary(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    if not (path / STAGE).exists():
+        write_document(path / STAGE, {"name": name, "index": index})
     return Stage(name, path, writable=True, watchers=watchers, lock=lock)
 
 
-def card(path: Path) -> dict[str, Any]:
-    """Return the name and the place of a stage among its run's."""
-    return read_document(path / _CARD) or {}
+def about_stage(path: Path) -> dict[str, Any]:
+    """Return the name of the stage in a folder and its place among its run's; {} if none."""
+    return read_document(path / STAGE) or {}
 
 
 def _require_own(path: Path, name: str) -> None:
     """Refuse to mix a bare stage with files that are not its own."""
-    if (path / "config.toml").exists():
+    if (path / RUN).exists() or (path / "config.toml").exists():
         raise InputError(
             f"{path} is a run: write RunFolder.open({str(path)!r}, write=True).stage({name!r})"
         )
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a folder")
-    entries = {p.name for p in path.iterdir()} if path.exists() else set()
-    if entries - {NAME, OWNER} and _CARD not in entries:
+    entries = [p.name for p in path.iterdir()] if path.exists() else []
+    strange = [n for n in entries if n not in (NAME, OWNER) and not n.startswith(TEMPORARY)]
+    if strange and STAGE not in entries:
         raise InputError(f"{path} is not empty and holds no stage: choose a new folder")
-    found = card(path).get("name", name)
+    found = about_stage(path).get("name", name)
     if found != name:
         raise InputError(f"{path} holds the stage {found!r}, expected {name!r}: choose another")

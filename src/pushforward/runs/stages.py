@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from pushforward._errors import InputError, StorageError
-from pushforward.runs.draws import Draws
-from pushforward.runs.json_files import Lines, read_document, write_document
+from pushforward.formats.strict_json import read_document, write_document
+from pushforward.runs.draws import Draws, JoinedDraws
+from pushforward.runs.json_lines import JsonLines
 from pushforward.runs.lock import Lock
-
-_CLOCK = ("metrics_bytes", "shards", "series_shards")
 
 
 class Stage:
@@ -50,7 +49,7 @@ class Stage:
         self.name, self.path, self.watchers = name, path, watchers
         self.notices: list[str] = []  # sentences for the headline of the report
         self._writable, self._lock = writable, lock
-        self._metrics = Lines(path / "metrics.jsonl")
+        self._metrics = JsonLines(path / "metrics.jsonl")
         self._draws = Draws(path / "draws")
         self._series = Draws(path / "series")
 
@@ -90,7 +89,7 @@ class Stage:
 
         self._require_writable()
         self._flush()
-        record = {"extra": extra or {}, **dict(zip(_CLOCK, self._counts(), strict=True))}
+        record = {"extra": extra or {}, "written": self._written()}
         return checkpoint.write(
             self.path / "checkpoints", step, state, record, milestone=milestone_every
         )
@@ -120,13 +119,13 @@ class Stage:
 
         found = checkpoint.newest(self.path / "checkpoints", like, rename=self._writable)
         if found is None:
-            if self._counts() != (0, 0, 0):
+            if any(self._written()):
                 self.notices.append(f"stage {self.name} had no checkpoint yet: it starts at step 0")
-            self._rewind(0, 0, 0)
+            self._rewind([0, 0, 0])
             return None
         self.notices += found.notices
-        self._rewind(*(found.manifest[name] for name in _CLOCK))
-        return found.state, found.manifest["step"], found.manifest["extra"]
+        self._rewind(found.record["written"])
+        return found.state, found.record["step"], found.record["extra"]
 
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Append rows of scalars (with their absolute `step`) to the log."""
@@ -145,32 +144,36 @@ class Stage:
         self._require_writable()
         self._draws.append(arrays, index_start)
 
-    def draws(self) -> dict[str, np.ndarray]:
-        """Return all draws, joined along the leading axis ({} if there are none)."""
-        return self._draws.joined()
+    def draws(self) -> JoinedDraws:
+        """Return all draws by name, joined along the leading axis (empty if there are none).
+
+        An array is read from disk each time it is asked for; `dict(stage.draws())` reads all.
+        """
+        return self._draws.joined(self._at_the_end()[1])
 
     def iter_draws(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield the draws shard by shard, each verified."""
-        return iter(self._draws)
+        return self.draws().pieces()
 
     def append_series(self, arrays: dict[str, np.ndarray], index_start: int) -> None:
         """Add rows of the record (one a step or a time), kept apart from the draws."""
         self._require_writable()
         self._series.append(arrays, index_start)
 
-    def series(self) -> dict[str, np.ndarray]:
-        """Return the whole record, joined along the rows ({} if there is none)."""
-        return self._series.joined()
+    def series(self) -> JoinedDraws:
+        """Return the whole record, joined along the rows, as `draws` does."""
+        return self._series.joined(self._at_the_end()[2])
 
     def finish(self, info: dict[str, Any]) -> None:
         """Mark the stage as finished; `info` is what `done` gives back."""
         self._require_writable()
         self._flush()
-        write_document(self.path / "done.json", info)
+        write_document(self.path / "done.json", {**info, "written": self._written()})
 
     def done(self) -> dict[str, Any] | None:
         """Return what `finish` was given; None while unfinished."""
-        return read_document(self.path / "done.json")
+        found = read_document(self.path / "done.json")
+        return None if found is None else {k: v for k, v in found.items() if k != "written"}
 
     def reopen(self) -> None:
         """Take the mark of `finish` away, to extend the stage."""
@@ -188,24 +191,25 @@ class Stage:
                 self._writable = False
 
     def _flush(self) -> None:
-        for draws in (self._draws, self._series):
-            draws.flush()
-            draws.sync()
+        self._draws.flush()
+        self._series.flush()
         self._metrics.sync()
 
-    def _counts(self) -> tuple[int, int, int]:
-        """Return how much of metrics, draws and series is on disk."""
-        return self._metrics.size(), self._draws.shards(), self._series.shards()
+    def _written(self) -> list[int]:
+        """Return how much is on disk: bytes of metrics, shards of draws and of the series."""
+        return [self._metrics.size(), self._draws.shards(), self._series.shards()]
 
-    def _rewind(self, metrics_bytes: int, shards: int, series: int) -> None:
+    def _at_the_end(self) -> list[int]:
+        """Return what a finished stage had written, zeros for one that is unfinished."""
+        return (read_document(self.path / "done.json") or {}).get("written", [0, 0, 0])
+
+    def _rewind(self, written: list[int]) -> None:
         if not self._writable or self.finished:
             return
-        wanted = (metrics_bytes, shards, series)
-        if any(have < want for have, want in zip(self._counts(), wanted, strict=True)):
+        if any(have < want for have, want in zip(self._written(), written, strict=True)):
             self.notices.append(f"stage {self.name} lost metrics or draws since its checkpoint")
-        self._metrics.cut(metrics_bytes)
-        self._draws.cut(shards)
-        self._series.cut(series)
+        for part, size in zip((self._metrics, self._draws, self._series), written, strict=True):
+            part.cut(size)
 
     def _require_writable(self) -> None:
         if not self._writable:

@@ -1,7 +1,7 @@
-"""The small files of a run: JSON documents, replaced whole, and logs of JSON lines, appended.
+"""Logs of JSON lines, appended.
 
-A document carries the number of its format. A log may end in a torn line after a kill: readers
-ignore it, the next writer cuts it; a bad line anywhere else is damage and is named.
+A log may end in a torn line after a kill: readers ignore it, the next writer cuts it; a bad line
+anywhere else is damage and is named.
 """
 
 import os
@@ -9,46 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pushforward._errors import CheckpointDamaged, StorageError
-from pushforward.formats.durable import append_bytes, sync, write_bytes
+from pushforward._errors import CheckpointDamaged
+from pushforward.formats.durable import append_bytes, sync
 from pushforward.formats.strict_json import dumps, loads
 
-FORMAT = 1
 
-
-def write_document(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON document with our format number."""
-    text = dumps({**content, "format": FORMAT}, indent=1) + "\n"
-    write_bytes(path, text.encode())
-
-
-def read_document(path: Path) -> dict[str, Any] | None:
-    """Read a JSON document, without its format number; None if there is no such file."""
-    try:
-        content = loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointDamaged(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointDamaged(f"{path} is damaged: expected a JSON object")
-    check_format(path, content.pop("format", FORMAT))
-    return content
-
-
-def check_format(path: Path, number: Any) -> None:
-    """Refuse what a newer version wrote."""
-    if isinstance(number, int) and number > FORMAT:
-        raise StorageError(
-            f"{path} was written by a newer version (format {number}, this one reads up to "
-            f"{FORMAT}): upgrade pushforward"
-        )
-
-
-class Lines:
-    """An append-only file of JSON objects, one a line.
+class JsonLines:
+    """An append-only file of JSON objects, one a line; iterating reads them.
 
     Parameters
     ----------
@@ -106,8 +73,8 @@ class Lines:
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             row = loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not a JSON object")
         except ValueError as error:
             raise CheckpointDamaged(f"{self.path}, line {number} is damaged: {error}") from error
-        if not isinstance(row, dict):
-            raise CheckpointDamaged(f"{self.path}, line {number} is damaged: not a JSON object")
         return row
