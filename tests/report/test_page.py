@@ -396,7 +396,6 @@ def test_errors(tmp_path, figures):
         report.write_report(tmp_path)
 
 
-@pytest.mark.xfail(reason="a run of one stage is opened by runs as soon as they say so")
 def test_bare_stage_of_a_library_call(tmp_path):
     stage = as_stage(tmp_path / "mine", "fit")
     stage.append_metrics([{"step": i, "loss": 1.0 / (i + 1)} for i in range(5)])
