@@ -2,18 +2,25 @@
 
 A chunk is ONE compiled function, `advance(fixed, carry)`: a while loop over a dynamic number of
 steps with a donated carry. How a run is cut into chunks changes nothing, bit for bit, since keys
-and metric rows belong to absolute steps. Between chunks the host saves, draws, listens to signals.
+and metric rows belong to absolute steps. Between chunks, always in this order: records come to the
+host and to disk, the guard looks, watchers are called, a checkpoint is written if it is due, and
+the stop flag is polled. Nothing of this enters the numbers: a run may be killed and begun again.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-C = TypeVar("C", bound="Carry")
+from .._errors import InputError, NonFinite
+from ..runs import Stage
+from . import signals
+from .plan import check_length, write_plan
+from .watchers import AbstractWatcher, Progress
+
 _compilations = 0
 
 
@@ -22,21 +29,18 @@ def compilations() -> int:
     return _compilations
 
 
-class Carry(Protocol):
-    """What a chunk carries: at least the absolute step and a stop flag."""
-
-    i: jax.Array
-    stop: jax.Array
-
-
 @eqx.filter_jit(donate="all-except-first")
-def advance(fixed: tuple[Callable[[C], C], jax.Array], carry: C) -> C:
-    """Run `step` until carry.i reaches the bound or carry.stop is set."""
+def advance(fixed: tuple[Callable, jax.Array], carry: Any) -> Any:
+    """Run `step` until carry.i reaches the bound or carry.stop is set.
+
+    A carry has the absolute step `i`, the flag `stop`, and `records`: buffers that are empty at
+    every chunk border, and so never saved.
+    """
     global _compilations
     _compilations += 1
     step, bound = fixed
 
-    def unfinished(carry: C) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         return (carry.i < bound) & ~carry.stop
 
     return jax.lax.while_loop(unfinished, lambda c: step(c), carry)
@@ -74,26 +78,131 @@ class Controller:
         self._length = max(1, min(4 * max(num, 8), wished))
 
 
-def drive(
-    step_at: Callable[[int], tuple[Callable, int]],
-    carry: Any,
-    total: int,
-    controller: Controller,
-    between: Callable[[Any, float, bool], None],
-) -> Any:
-    """Advance `carry` to `total`, calling `between(carry, seconds, compiled)` after every chunk.
+class Run:
+    """A verb at work: its stage (or None), the absolute steps to reach, its watchers and times."""
 
-    `step_at(i)` returns the step function at absolute step i and the last step it serves.
+    def __init__(
+        self,
+        verb: str,
+        stage: Stage | None,
+        total: int,
+        save_every: float,
+        watchers: Sequence[AbstractWatcher],
+        plan: dict[str, str],
+    ):
+        self.verb, self.stage, self.total, self.plan = verb, stage, total, plan
+        self.save_every, self.watchers = save_every, watchers
+        self.seconds = self.compile_seconds = 0.0
+        self.saved_at, self.saved_step = time.monotonic(), -1
+
+    def restored(self, carry: Any) -> Any:
+        """Return the state of the newest checkpoint, or the given one at step 0."""
+        if self.stage is None:
+            return carry
+        found = self.stage.restore(_with_records(carry, None))
+        if found is None:
+            write_plan(self.stage, self.plan)
+            return carry
+        state, step, extra = found
+        check_length(self.stage, step, self.total)
+        if step < self.total and self.stage.finished:
+            self.stage.reopen()
+        self.seconds, self.compile_seconds = extra["seconds"], extra["compile_seconds"]
+        self.saved_step = step
+        return _with_records(jax.tree.map(jnp.asarray, state), carry.records)
+
+    def save(self, carry: Any) -> None:
+        """Write a checkpoint, unless this step has one."""
+        i = int(carry.i)
+        if self.stage is None or self.saved_step == i:
+            return
+        extra = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+        self.stage.save(i, _with_records(carry, None), extra)
+        self.saved_at, self.saved_step = time.monotonic(), i
+
+    def finish(self, carry: Any, write_result: Callable[[Stage], None], **info: Any) -> None:
+        """Mark the stage as finished, its result on disk."""
+        if self.stage is None or self.stage.finished:
+            return
+        self.save(carry)
+        write_result(self.stage)
+        spent = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+        self.stage.finish({"verb": self.verb, "steps": self.total} | spent | info)
+
+    def tell(self, i: int, state: str, rate: float | None, values: dict[str, Any]) -> None:
+        """Call the watchers: `state` is what the run does now, "compiling" or "running"."""
+        phase = self.stage.name if self.stage else self.verb
+        host = {"phase": phase, "total": self.total, "seconds": self.seconds}
+        for watcher in self.watchers:
+            watcher.log(i, values | host | {"rate": rate, "state": state})
+
+
+def drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
+    """Advance `carry` to the last step, and do what is due after every chunk.
+
+    `work` is what the verb adds: `at(i)` returns the step function at step i and the step up to
+    which it serves, `collect(carry, i, seconds)` brings the records up to step i to the host and
+    returns metric rows and the last numbers, `diagnose(carry, i)` runs the bad step i again and
+    says what went wrong, `memory_hint()` says what fills the memory and what to write instead.
     """
+    try:
+        return _drive(run, work, carry, controller)
+    finally:
+        for watcher in run.watchers:
+            if isinstance(watcher, Progress):
+                watcher.close()  # ends its line
+
+
+def _drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
     i = int(carry.i)
-    while i < total and not bool(carry.stop):
-        step, until = step_at(i)
-        bound = controller.bound(i, min(total, until))
+    if i < run.total:
+        run.tell(i, "compiling", None, {})
+    while i < run.total and not bool(carry.stop):
+        step, until = work.at(i)
         before, start = compilations(), time.perf_counter()
-        carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
-        done = int(carry.i)  # waits for the chunk
+        bound = controller.bound(i, min(run.total, until))
+        carry, done = _one_chunk(run, work, step, bound, carry)
         seconds, compiled = time.perf_counter() - start, compilations() > before
         controller.learn(done - i, seconds, compiled)
+        run.seconds += seconds
+        run.compile_seconds += seconds if compiled else 0.0
         i = done
-        between(carry, seconds, compiled)
+        rows, numbers = work.collect(carry, i, run.seconds)
+        if run.stage is not None:
+            run.stage.append_metrics(rows)
+        if bool(carry.stop):
+            _fail(run, work, carry, i)
+        pace = controller.seconds_per_step
+        run.tell(i, "running", 1 / pace if pace else None, numbers)
+        if time.monotonic() - run.saved_at >= run.save_every:
+            run.save(carry)
+        number = signals.requested(margin=2 * pace)
+        if number is not None and i < run.total:
+            run.save(carry)
+            where = f"in {run.verb} after step {i} of {run.total}"
+            raise signals.stopped(number, where, stage=run.stage)
     return carry
+
+
+def _one_chunk(run: Run, work: Any, step: Callable, bound: int, carry: Any) -> tuple[Any, int]:
+    try:
+        carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
+        return carry, int(carry.i)  # waits for the chunk
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        hint = work.memory_hint()
+        raise InputError(f"out of device memory in {run.verb} with {hint}") from error
+
+
+def _fail(run: Run, work: Any, carry: Any, i: int) -> None:
+    carry = eqx.tree_at(lambda c: c.stop, carry, jnp.zeros((), bool))  # to stop there again
+    run.save(carry)
+    good = f"The state before it is saved as the checkpoint of step {i}"
+    if run.stage is None:
+        good = "No folder was given: nothing is saved"
+    raise NonFinite(f"{work.diagnose(carry, i)}. {good}")
+
+
+def _with_records(carry: Any, records: Any) -> Any:
+    return eqx.tree_at(lambda c: c.records, carry, records, is_leaf=lambda x: x is None)

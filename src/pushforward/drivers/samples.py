@@ -1,6 +1,9 @@
 """`Samples`: what a simulation returns, and honest numbers read from it."""
 
 import warnings
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,13 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._estimate import Estimate
 from .._typing import PRNGKey, X
-from ..estimators import weights
+from ..estimators import Moments, weights
+from ..formats.safetensors import read_packed, write_safetensors
+from ..formats.strict_json import dumps, loads
+from ..runs import Stage
+from .plan import RESULT
+
+MOMENTS = ("mean", "M2")
 
 
 class Samples:
@@ -22,22 +31,60 @@ class Samples:
         Samples, particle axis first (after the axis of a stack).
     log_weight
         A, one a particle; zeros for kernels that carry no weight.
-    info
-        The reduced info of the last step by name.
-    record
-        Arrays by name, one row a time or step: t, ess, log_z, resampled, costs, observables.
     draws
-        What `keep` asked for.
+        What `keep` asked for, by name; from a stage an array is read each time it is asked for.
     moments
         `estimators.Moments` of large observables, by name.
     """
 
     def __init__(self, x: X, log_weight, *, record, draws, moments, weighted, populations, stacked):
-        self.x, self.log_weight = x, log_weight
-        self.record, self.draws, self.moments = record, draws, moments
-        self.info = {k[5:]: v[-1] for k, v in record.items() if k.startswith("info.") and len(v)}
+        self.x, self.log_weight, self.draws, self.moments = x, log_weight, draws, moments
         self._weighted, self._populations, self._stacked = weighted, populations, stacked
-        self._resampled = bool(np.any(record.get("resampled", np.zeros(0))))
+        self._recorded = record
+
+    @cached_property
+    def record(self) -> dict[str, np.ndarray]:
+        """Arrays by name, one row a time or step: t, ess, log_z, resampled, costs, observables."""
+        return dict(self._recorded)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The reduced info of the last step by name."""
+        rows = {k[5:]: v for k, v in self.record.items() if k.startswith("info.")}
+        return {name: v[-1] for name, v in rows.items() if len(v)}
+
+    @cached_property
+    def _resampled(self) -> bool:
+        return bool(np.any(self._recorded.get("resampled", np.zeros(0))))
+
+    @classmethod
+    def load(cls, stage: Stage) -> "Samples":
+        """Read the result of a finished stage; nothing is compiled, draws are read when asked for.
+
+        Samples are the dictionaries, tuples, lists and arrays that they were.
+        """
+        stored, metadata = read_packed(stage.path / RESULT)
+        arrays = {name: _held(leaf.unpack()) for name, leaf in stored.items()}
+        about, found = loads(metadata["about"]), {}
+        for name, count in about.pop("moments").items():
+            found[name] = Moments(count, *(np.asarray(arrays[f"{m}.{name}"]) for m in MOMENTS))
+        x, series, draws = _filled(about.pop("x"), arrays), stage.series(), stage.draws()
+        return cls(x, arrays["log_weight"], record=series, draws=draws, moments=found, **about)
+
+    def save(self, stage: Stage) -> None:
+        """Write what `load` reads, beside the series and draws that the stage holds.
+
+        Nothing is written for samples of a class of their own: the same call finds them again.
+        """
+        arrays: dict[str, Any] = {"log_weight": self.log_weight}
+        about = {"weighted": self._weighted, "stacked": self._stacked}
+        about |= {"populations": self._populations, "moments": {}}
+        for name, moments in self.moments.items():
+            about["moments"][name] = moments.count
+            arrays |= {f"mean.{name}": moments.mean, f"M2.{name}": moments.M2}
+        with suppress(TypeError):
+            about["x"] = _outline("x", self.x, arrays)
+            write_safetensors(stage.path / RESULT, arrays, metadata={"about": dumps(about)})
 
     def __len__(self) -> int:
         return self.log_weight.shape[-1]
@@ -166,3 +213,32 @@ class Samples:
 
 def _row(tree: PyTree, k: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[k], tree)
+
+
+def _held(array: Any) -> Any:
+    """Return a JAX array where JAX can hold the type now, else the NumPy array."""
+    fits = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
+    return jnp.asarray(array) if fits else array
+
+
+def _outline(path: str, tree: PyTree, arrays: dict[str, Any]) -> Any:
+    """Return the shape of a tree in JSON, each leaf by its name in `arrays`."""
+    if isinstance(tree, dict):
+        return {name: _outline(f"{path}.{name}", part, arrays) for name, part in tree.items()}
+    if type(tree) in (tuple, list):
+        parts = [_outline(f"{path}.{k}", part, arrays) for k, part in enumerate(tree)]
+        return [type(tree).__name__, *parts]
+    if tree is not None and not hasattr(tree, "dtype"):
+        raise TypeError(f"{path} is a {type(tree).__name__}")
+    arrays |= {} if tree is None else {path: tree}
+    return None if tree is None else path
+
+
+def _filled(outline: Any, arrays: dict[str, Any]) -> PyTree:
+    match outline:
+        case dict():
+            return {name: _filled(part, arrays) for name, part in outline.items()}
+        case [kind, *parts]:
+            filled = [_filled(part, arrays) for part in parts]
+            return tuple(filled) if kind == "tuple" else filled
+    return None if outline is None else arrays[outline]
