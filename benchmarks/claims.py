@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _run(name: str, seed: int) -> None:
-    command = [sys.executable, "-m", "pushforward.cli", "run", name, "preset=laptop"]
+    command = [sys.executable, "-m", "pushforward", "run", name, "preset=laptop"]
     where = ["--out", str(RUNS), "--name", f"{name}-{seed}", "--or-resume"]
     code = subprocess.run([*command, f"seed={seed}", *where], check=False).returncode
     print(f"{name}, seed {seed}: exit code {code}")

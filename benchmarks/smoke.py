@@ -18,7 +18,7 @@ def main(names: list[str]) -> int:
     seconds, failed = {}, []
     for name in names or [name for name, entry in REGISTRY.items() if not entry.hidden]:
         shutil.rmtree(SMOKE / name, ignore_errors=True)
-        command = [sys.executable, "-m", "pushforward.cli", "run", name, "preset=smoke", "--check"]
+        command = [sys.executable, "-m", "pushforward", "run", name, "preset=smoke", "--check"]
         start = time.perf_counter()
         done = subprocess.run(
             [*command, "--out", str(SMOKE), "--name", name],

@@ -4,7 +4,7 @@ import jax
 
 import pushforward as pf
 from pushforward.experiments import nets_gmm40 as experiment
-from pushforward.experiments._choices import optimiser
+from pushforward.harness.optimisers import optimiser
 
 from ._timing import measure, show
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import pushforward
-import pushforward.experiments
 
 HEAVY = ("jax", "numpy", "scipy", "matplotlib", "pydantic", "equinox")
 
@@ -21,21 +20,14 @@ def typed_names(module):
     return {alias.asname for node in imports for alias in node.names}
 
 
-@pytest.mark.parametrize("module", [pushforward, pushforward.experiments])
-def test_type_checkers_see_the_same_names(module):
-    assert typed_names(module) == set(module._HOMES)
+def test_type_checkers_see_the_same_names():
+    assert typed_names(pushforward) == set(pushforward._HOMES)
 
 
 @pytest.mark.parametrize("name", sorted(pushforward._HOMES))
 def test_every_public_name_resolves(name):
     assert getattr(pushforward, name) is not None
     assert name in dir(pushforward)
-
-
-@pytest.mark.parametrize("name", sorted(pushforward.experiments._HOMES))
-def test_every_name_of_the_room_resolves(name):
-    assert getattr(pushforward.experiments, name) is not None
-    assert name in dir(pushforward.experiments)
 
 
 def test_every_room_is_public():
@@ -47,13 +39,11 @@ def test_every_room_is_public():
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="'fitt'"):
         _ = pushforward.fitt
-    with pytest.raises(AttributeError, match="'Confg'"):
-        _ = pushforward.experiments.Confg
 
 
 def test_importing_loads_nothing():
     code = (
-        "import sys, pushforward, pushforward.cli, pushforward.experiments;"
+        "import sys, pushforward, pushforward.shell.cli, pushforward.experiments;"
         f"print(*[m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import experiments as experiments
     from . import flows as flows
     from . import formats as formats
+    from . import harness as harness
     from . import mcmc as mcmc
     from . import networks as networks
     from . import objectives as objectives
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from . import recipes as recipes
     from . import report as report
     from . import runs as runs
+    from . import shell as shell
     from . import sources as sources
     from . import spaces as spaces
     from . import targets as targets
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from .drivers import Samples as Samples
     from .drivers import fit as fit
     from .drivers import simulate as simulate
-    from .experiments._load import load_run as load_run
+    from .experiments import load_run as load_run
     from .formats.model import load as load
     from .formats.model import save as save
 
@@ -53,7 +55,9 @@ _ROOMS = (
     "drivers",
     "recipes",
     "report",
+    "harness",
     "experiments",
+    "shell",
 )
 
 # public name -> (module, name in it, or None for the module itself)
@@ -64,7 +68,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Samples": (".drivers", "Samples"),
     "load": (".formats.model", "load"),
     "save": (".formats.model", "save"),
-    "load_run": (".experiments._load", "load_run"),
+    "load_run": (".experiments", "load_run"),
     "cite": ("._cite", "cite"),
     "errors": ("._errors", None),
 }

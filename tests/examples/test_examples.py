@@ -40,7 +40,7 @@ def test_eight_schools_agree_with_quadrature(eight_schools):
 @pytest.mark.slow
 def test_own_energy_runs_from_any_folder(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pushforward.cli", "run", EXAMPLES / "own_energy.py"],
+        [sys.executable, "-m", "pushforward", "run", EXAMPLES / "own_energy.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

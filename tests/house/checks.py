@@ -8,6 +8,7 @@ from .imports import banned_imports
 from .laws import missing_from_laws
 from .places import foreign_places
 from .registry import incomplete_experiments, unregistered
+from .structure import ambiguous_names, import_circles
 
 CHECKS: dict[str, Callable[[], list[str]]] = {
     "abstract or final": abstract_or_final,
@@ -17,6 +18,8 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "laws": missing_from_laws,
     "imports": banned_imports,
     "places": foreign_places,
+    "unique names": ambiguous_names,
+    "import circles": import_circles,
     "registry": unregistered,
     "experiments": incomplete_experiments,
 }

@@ -65,7 +65,7 @@ def test_the_blocks_run(path, tmp_path):
 def test_the_experiments_run(path, name, tmp_path):
     text = (ROOT / path).read_text(encoding="utf-8")
     (tmp_path / name).write_text(blocks(text, f"python file={name}")[0], encoding="utf-8")
-    done = python(tmp_path, "-m", "pushforward.cli", "run", name, "preset=smoke", "--check")
+    done = python(tmp_path, "-m", "pushforward", "run", name, "preset=smoke", "--check")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert "within" in done.stdout
 

@@ -12,7 +12,7 @@ from tests.house import abstract_or_final, exports, imports, laws, places, regis
 from tests.house.checks import CHECKS
 from tests.house.code import ROOT, SOURCE
 
-from pushforward.experiments import Config
+from pushforward.harness import Config
 
 
 @pytest.mark.parametrize("name", CHECKS)

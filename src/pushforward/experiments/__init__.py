@@ -1,32 +1,13 @@
 """Experiments: one file per result of a paper, run by name from the command line.
 
-`REGISTRY` is a literal, so that `pushforward list` imports nothing. A module gives `Config`,
-`PRESETS`, `EXPECTED`, `REFERENCES`, `run`, `figures`, `build`, `sampler` and `EXTENDS`; the
-classes it needs (`Config`, `Group`, `Estimate`, `Expected`, ...) are names of this room. A file
-of your own with `Config`, `PRESETS`, `EXPECTED` and `run` is an experiment too.
+`REGISTRY` is a literal, so that `pushforward list` imports nothing. What a module defines is said
+in `pushforward.harness`; a file of your own with `Config`, `PRESETS` and `run` is an experiment too.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from .._estimate import Estimate as Estimate
-    from ._config import Config as Config
-    from ._config import Fit as Fit
-    from ._config import Group as Group
-    from ._expected import Exact as Exact
-    from ._expected import Expected as Expected
-    from ._expected import Goal as Goal
-    from ._expected import Measured as Measured
-    from ._expected import Paper as Paper
-    from ._expected import at_least as at_least
-    from ._expected import at_most as at_most
-    from ._expected import judge as judge
-    from ._expected import relative as relative
-    from ._expected import within as within
-    from ._load import Experiment as Experiment
-    from ._load import find as find
-    from ._load import load_run as load_run
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
 
 class Entry(NamedTuple):
@@ -38,6 +19,10 @@ class Entry(NamedTuple):
     needs: tuple[str, ...] = ()
     time: str = ""
     hidden: bool = False
+
+    def load(self) -> ModuleType:
+        """Import the module."""
+        return import_module(f".{self.module}", __name__)
 
 
 REGISTRY: dict[str, Entry] = {
@@ -117,24 +102,32 @@ REGISTRY: dict[str, Entry] = {
     ),
 }
 
-_CONFIG = ("Config", "Fit", "Group")
-_EXPECTED = ("Estimate", "Exact", "Expected", "Goal", "Measured", "Paper")
-_COMPARE = ("at_least", "at_most", "judge", "relative", "within")
-_LOAD = ("Experiment", "find", "load_run")
-_HOMES = {
-    **dict.fromkeys(_CONFIG, "_config"),
-    **dict.fromkeys(_EXPECTED + _COMPARE, "_expected"),
-    **dict.fromkeys(_LOAD, "_load"),
-}
 
+def load_run(path: str | Path, *, file: str | Path | None = None) -> Any:
+    """Return the trained model of a run.
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pushforward.experiments' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    Parameters
+    ----------
+    path
+        The run folder.
+    file
+        The file that made the run, if it was one of your own: it is executed.
 
+    Returns
+    -------
+    model
+        The recipe's model with the numbers of `model.safetensors` (the average, if there is one).
 
-def __dir__() -> list[str]:
-    return sorted(["Entry", "REGISTRY", *_HOMES])
+    Raises
+    ------
+    NotARun
+        The folder holds no run, or no trained model yet.
+    InputError
+        The run computed in float64 and JAX does not, or the leaves do not fit.
+    """
+    from ..harness.experiment import of_run
+    from ..harness.lab import load_model
+
+    path = Path(path)
+    experiment, resolved = of_run(path, REGISTRY, None if file is None else Path(file))
+    return load_model(path, experiment, resolved.config)

@@ -1,147 +1,146 @@
-r"""U(1) gauge theory in two dimensions by HMC, against the exact sum over representations.
+r"""U(1) gauge theory in two dimensions by HMC [duane1987], against exact sums.
 
 S = −β Σ_P cos θ_P on an L x L torus. The plaquette is easy at every β; the topological charge
 Q = (1/2π) Σ wrap(θ_P) freezes as β grows, for it can only change where a plaquette passes π. All β
 run as one stacked kernel. A charge that hardly moves gets a sentence instead of a number, and the
-plaquette beside it no error bar: chains frozen in their sectors average the wrong mixture.
+plaquette beside it no error bar: chains frozen in their sectors average the wrong mixture. Errors
+are those of the Γ-method [wolff2004].
 """
 
 import math
-from typing import Any
-
-from pydantic import Field
 
 import pushforward as pf
 
-from ._config import Config as Base
-from ._expected import Estimate, Exact, Expected, within
-from ._u1_sums import Couplings, place, sums
+from ..harness import Config as Base
+from ..harness import Couplings, eqx, exact, jnp, key, np, within
+
+LARGEST = {"plaquette": 4, "<Q²>": 3}  # the largest β at which plain HMC still moves
 
 
 class Config(Base):
     """The keys of the experiment."""
 
-    side: int = Field(default=16, ge=2, le=512, description="extent L of the lattice")
-    beta: Couplings = Field(
-        default=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), min_length=1, description="couplings β"
-    )
-    chains: int = Field(default=64, ge=4, le=2**14, description="chains of each β")
-    steps: int = Field(default=3000, ge=50, le=10**7, description="trajectories of each chain")
-    burn_in: int = Field(default=200, ge=0, le=10**7, description="trajectories before measuring")
-    step_size: float = Field(default=0.1, gt=0, le=1, description="step of the leapfrog")
-    leapfrog: int = Field(default=10, ge=1, le=1000, description="leapfrog steps a trajectory")
+    side: int = key(16, "extent L of the lattice", ge=2, le=512)
+    beta: Couplings = key((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), "couplings β")
+    chains: int = key(64, "chains of each β", ge=4, le=2**14)
+    steps: int = key(3000, "trajectories of each chain", ge=50, le=10**7)
+    burn_in: int = key(200, "trajectories before measuring", ge=0, le=10**7)
+    step_size: float = key(0.1, "step of the leapfrog", gt=0, le=1)
+    leapfrog: int = key(10, "leapfrog steps a trajectory", ge=1, le=1000)
 
 
-_BETAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
-PRESETS: dict[str, dict[str, Any]] = {
+BETAS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 12.0, 16.0)
+PRESETS = {
     "smoke": {"side": 8, "beta": (2.0,), "steps": 500, "burn_in": 100},
     "laptop": {},
-    "paper": {"beta": (*_BETAS, 8.0, 12.0, 16.0), "steps": 20000, "burn_in": 1000},
+    "paper": {"beta": BETAS, "steps": 20000, "burn_in": 1000},
 }
 
-_EXACT = Exact("sum over representations")
-EXPECTED: tuple[Expected, ...] = ()  # all of it comes from the config
-REFERENCES = ("duane1987", "wolff2004")
-EXTENDS = "hmc"
-_NAMES = (("plaquette", "plaquette", 4), ("<Q²>", "q2", 3))  # and the largest β HMC can serve
+
+def known(config):
+    """Return {β: the exact numbers}."""
+    sums, group = pf.targets.exact.gauge2d, pf.spaces.U1()
+    return {beta: sums(group, beta, config.side**2) for beta in config.beta}
 
 
-def expected(config: Config) -> list[Expected]:
-    """Return the exact numbers at every coupling where HMC still moves."""
-    return [
-        Expected(f"{name} {place(config, beta)}", getattr(known, field), within(4), _EXACT)
-        for beta, known in zip(config.beta, sums(config), strict=True)
-        for name, field, largest in _NAMES
-        if beta <= largest
-    ]
+def recipe(config, key):
+    """Return the chain of the first β; there is nothing to train."""
+    lattice, group = pf.spaces.Lattice((config.side, config.side)), pf.spaces.U1()
+    action = pf.targets.WilsonAction(config.beta[0], lattice, group)
+    chain = eqx.Partial(pf.mcmc.HMC, step_size=config.step_size, num_steps=config.leapfrog)
+    start = pf.targets.Haar(action.space)
+    return pf.recipes.Recipe(action, chain, times=max(config.burn_in, 1), initial=start)
 
 
-def action(config: Config) -> Any:
-    """Return the action, β a leaf with one entry a member."""
-    import equinox as eqx
-    import jax.numpy as jnp
-
-    one = build(config)
-    return eqx.tree_at(lambda s: s.beta, one, jnp.asarray(config.beta, one.beta.dtype))
-
-
-def build(config: Config) -> Any:
-    """Return the action at the first β: there is nothing to train."""
-    spaces = pf.spaces
-    lattice = spaces.Lattice((config.side, config.side))
-    return pf.targets.WilsonAction(config.beta[0], lattice, spaces.U1())
+def expected(config, preset):
+    """Yield the exact numbers at every coupling where HMC still moves."""
+    source = exact("sum over representations")
+    for beta, one in known(config).items():
+        for name, value in (("plaquette", one.plaquette), ("<Q²>", one.q2)):
+            if beta <= LARGEST[name]:
+                yield f"{name} (β = {beta:g}, L = {config.side})", within(4, value, source)
 
 
-def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
-    """Return the chain of the first β, its burn-in as a number of steps, and its start."""
-    kernel = pf.mcmc.HMC(model, config.step_size, config.leapfrog)
-    return kernel, max(config.burn_in, 1), pf.targets.Haar(model.space)
-
-
-def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
+def run(config, lab):
     """Run all couplings at once and read their series."""
-    import equinox as eqx
-
-    energy = action(config)
-    samples = pf.simulate(
-        pf.mcmc.HMC(energy, config.step_size, config.leapfrog),
+    one, labels = lab.recipe.model, [f"β = {beta:g}" for beta in config.beta]
+    action = eqx.tree_at(lambda s: s.beta, one, jnp.asarray(config.beta, one.beta.dtype))
+    samples = lab.simulate(
+        "hmc",
+        lab.recipe.kernel(action),
         config.chains,
         steps=config.steps,
         burn_in=config.burn_in,
-        initial=pf.targets.Haar(energy.space),
-        stacked=lambda kernel: kernel.path.beta,  # pyright: ignore[reportAttributeAccessIssue]
-        observe=eqx.Partial(_observe, energy.space),
-        folder=folder.stage("hmc"),
-        key=key,
+        initial=lab.recipe.initial,
+        stacked=lambda kernel: kernel.path.beta,
+        observe=eqx.Partial(observables, action.space),
+        members=labels,
     )
-    pf.save(folder.path / "model.safetensors", build(config))
-    results, frozen = _read(config, samples.record)
-    summary = folder.summary()
-    if frozen:
-        summary["headline"] = f"frozen, do not trust: {', '.join(frozen)}"
-        summary["warnings"] = list(frozen.values())
-    folder.write_summary(summary)
-    return results
+    for k, label in enumerate(labels):
+        column = {name: series[:, k] for name, series in samples.record.items()}
+        yield from _numbers(column, f"({label}, L = {config.side})")
 
 
-def figures(folder: Any) -> dict[str, Any]:
-    """Return histories, histogram, autocorrelation and the comparison, from the disk."""
-    from ._gauge_figures import draw
+def figures(config, done):
+    """Draw histories and histograms of the charge, autocorrelation, ours against exact."""
+    if "hmc" not in done:
+        return
+    plots, record, exact = pf.report.plots, done["hmc"].record, known(config)
+    runs = {
+        f"β = {beta:g}": {name: record[name][:, k] for name in ("plaquette", "charge")}
+        for k, beta in enumerate(config.beta)
+    }
+    laws = dict(zip(runs, exact.values(), strict=True))
+    shown = list(runs)[:: max(1, len(runs) // 3)][:4]
+    charges = {name: np.rint(runs[name]["charge"]) for name in shown}
+    yield (
+        "histories",
+        plots.chains(charges, caption="The topological charge along one chain of each run."),
+    )
+    integers = np.arange(-30, 31)
+    yield "charges", plots.integers(charges, {k: laws[k].charge_law(integers) for k in shown})
+    symbols = {"Q": "charge", "P": "plaquette"}
+    yield (
+        "autocorrelation",
+        plots.autocorrelation(
+            {f"{s}, {name}": runs[name][key] for name in shown for s, key in symbols.items()}
+        ),
+    )
+    rows = {}
+    for name, series in runs.items():
+        q2, law = _mean(series["charge"] ** 2), laws[name]
+        if q2 is not None:  # else frozen: the plaquette's error bar is not honest either
+            rows[f"⟨Q²⟩, {name}"] = (q2.mean, q2.error, law.q2)
+            plaquette = _mean(series["plaquette"])
+            rows[f"plaquette, {name}"] = (plaquette.mean, plaquette.error, law.plaquette)
+    yield "against-exact", plots.against_exact(rows)
 
-    return draw(folder)
 
-
-def series_of(record: Any, k: int) -> dict[str, Any]:
-    """Return the series of member k as (draws, chains)."""
-    return {name: record[name][:, k] for name in ("plaquette", "charge")}
-
-
-def _read(config: Config, record: Any) -> tuple[dict[str, Estimate], dict[str, str]]:
-    results: dict[str, Estimate] = {}
-    frozen: dict[str, str] = {}
-    for k, beta in enumerate(config.beta):
-        series, at = series_of(record, k), place(config, beta)
-        charge = series["charge"]
-        events = pf.estimators.count_events(charge)
-        for name, value in (("<Q²>", charge**2), ("plaquette", series["plaquette"])):
-            try:
-                found = pf.estimators.gamma_method(value, name=f"{name} {at}")
-            except (pf.errors.ChainTooShort, pf.errors.FrozenObservable) as error:
-                frozen[f"{name} {at}"] = f"frozen, do not trust: {error}"
-                continue
-            stuck = f"<Q²> {at}" in frozen
-            results[f"{name} {at}"] = Estimate(found.mean, None if stuck else found.error)
-            tau = Estimate(found.tau_int, found.tau_int_error)
-            results[f"tau of {name} {at}"] = tau
-        results[f"tunnelling a trajectory {at}"] = Estimate(events.changes / events.trajectories)
-        results[f"acceptance {at}"] = Estimate(record["info.acceptance"][:, k].mean())
-        delta = max(float(record["info.delta_energy"][:, k].mean()), 0.0)
-        results[f"erfc(√<ΔH>/2) {at}"] = Estimate(math.erfc(math.sqrt(delta) / 2))
-    return results, frozen
-
-
-def _observe(space: Any, links: Any) -> dict[str, Any]:
+def observables(space, links):
+    """Return the mean plaquette and the topological charge."""
     return {
         "plaquette": pf.estimators.mean_plaquette(space, links),
         "charge": pf.estimators.topological_charge(space, links),
     }
+
+
+def _numbers(column, at):
+    charge = column["charge"]
+    squares = _mean(charge**2)
+    for name, found in (("<Q²>", squares), ("plaquette", _mean(column["plaquette"]))):
+        if found is not None:
+            yield f"{name} {at}", (found.mean, None if squares is None else found.error)
+            yield f"tau of {name} {at}", (found.tau_int, found.tau_int_error)
+    events = pf.estimators.count_events(charge)
+    yield f"tunnelling a trajectory {at}", events.changes / events.trajectories
+    yield f"acceptance {at}", column["info.acceptance"].mean()
+    delta = max(float(column["info.delta_energy"].mean()), 0.0)
+    yield f"erfc(√<ΔH>/2) {at}", math.erfc(math.sqrt(delta) / 2)
+
+
+def _mean(series):
+    """Return the Γ-method's mean, or None where the series is frozen or too short."""
+    try:
+        return pf.estimators.gamma_method(series)
+    except (pf.errors.ChainTooShort, pf.errors.FrozenObservable):
+        return None

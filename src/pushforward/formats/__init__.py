@@ -20,3 +20,4 @@ from .sit import read_sit as read_sit
 from .sit import sit_arrays as sit_arrays
 from .sit import sit_from_arrays as sit_from_arrays
 from .sit import write_sit as write_sit
+from .arviz import to_arviz as to_arviz

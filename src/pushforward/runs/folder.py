@@ -111,7 +111,6 @@ class RunFolder:
         try:
             if write:
                 remove_temporary(path)
-                run._complete_extension()
                 run._copy_config()
         except BaseException:
             run.close()
@@ -155,9 +154,10 @@ class RunFolder:
         if state not in STATES:
             raise InputError(f"state {state!r}; expected one of {', '.join(STATES)}")
         known = self._content()
-        new = {k: v for k, v in fields.items() if k == "error"}
+        new: dict[str, Any] = {k: v for k, v in fields.items() if k == "error"}
         if "state" in fields:
             new["ended"] = state if state in ENDED else None
+            new |= {"extending": None} if state == "finished" else {}
         if any(known.get(name) != value for name, value in new.items()):
             self._decide(known | new)
         live = self._live() | {k: v for k, v in fields.items() if k != "error"}
@@ -203,18 +203,29 @@ class RunFolder:
         """Return the configuration as `create` or `extend` was given it by key."""
         return self._content()["values"]
 
-    def extend(self, stage: str, *, config: str, values: Mapping[str, Any] | None = None) -> None:
-        """Take a longer configuration: `stage` goes on, the stages made after it are made again.
+    def extend(self, *, config: str, values: Mapping[str, Any]) -> None:
+        """Take a longer configuration: the run is `extending` until it has finished again.
 
-        A kill leaves the old configuration with all its stages, or the new one: what is left to
-        do is done when the run is opened for writing.
+        One file is replaced, so that a kill leaves the old configuration or the new one.
         """
         self._require_writable()
         known = self._content()
-        new = {"config": config, "values": dict(values or {}), "config_before": known["config"]}
-        self._decide(known | new | {"extending": stage, "ended": None, "error": None})
-        self._complete_extension()
+        new = {"config": config, "values": dict(values), "config_before": known["config"]}
+        self._decide(known | new | {"extending": True, "ended": None, "error": None})
         self._copy_config()
+
+    @property
+    def extending(self) -> bool:
+        """Whether the run got a longer configuration and has not finished since."""
+        return bool(self._content()["extending"])
+
+    def discard_stage(self, name: str) -> None:
+        """Remove a stage, at once: it is made again when it is asked for."""
+        self._require_writable()
+        self._open.pop(name, None)
+        gone = self._place(f"{TEMPORARY}{name}")
+        os.rename(self._place(name), gone)
+        shutil.rmtree(gone)
 
     def log(self, line: str) -> None:
         """Append one line to `log.txt`."""
@@ -260,19 +271,6 @@ class RunFolder:
         path, text = self.path / "config.toml", self.config()
         if not self.edited() and not (path.exists() and path.read_text(encoding="utf-8") == text):
             write_bytes(path, text.encode())
-
-    def _complete_extension(self) -> None:
-        content = self._content()
-        names, stage = self._stage_names(), content["extending"]
-        if stage in names:
-            for name in names[names.index(stage) + 1 :]:
-                gone = self._place(f"{TEMPORARY}{name}")  # at once: never half a stage
-                os.rename(self._place(name), gone)
-                shutil.rmtree(gone)
-                self._open.pop(name, None)
-            self.stage(stage).reopen()
-        if stage is not None:
-            self._decide(content | {"extending": None})
 
     def _live(self) -> dict[str, Any]:
         with suppress(StorageError):  # it only informs, and a power cut may tear it

@@ -8,6 +8,7 @@ everything else to stderr, and every way to end has its exit status.
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -18,15 +19,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pushforward import __version__
-from pushforward import _errors as errors
+from .. import __version__
+from .. import _errors as errors
+from ..experiments import REGISTRY
 
 EPILOG = """\
 Global options may stand before or after the verb.
 
 Exit status: 0 done; 1 a bug (see crash.txt); 2 bad usage, configuration or input; 3 missing
-extra, data or device; 4 numerical failure; 5 --check: a number missed; 6 storage; 7 folder
-locked or not a run; 75 stopped on request with everything saved, run me again; 130 Ctrl-C."""
+extra, data or device; 4 numerical failure; 5 --check: a number missed or cannot be trusted; 6
+storage; 7 folder locked or not a run; 75 stopped on request with everything saved, run me
+again; 130 Ctrl-C."""
 
 app = typer.Typer(
     name="pushforward",
@@ -104,30 +107,26 @@ def list_(
     tags: Annotated[bool, typer.Option("--tags", help="Show the tags.")] = False,
 ) -> None:
     """List the experiments."""
-    from pushforward.experiments import _show
+    from . import show
 
-    found = _show.selected(word)
-    _answer({k: v._asdict() for k, v in found.items()}, lambda: _show.list_text(found, tags))
+    found = show.selected(REGISTRY, word)
+    _answer({k: v._asdict() for k, v in found.items()}, lambda: show.list_text(found, tags))
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_(
     name: Name,
     preset: Annotated[str, typer.Option(help="smoke, laptop or paper.")] = "",
     toml: Annotated[bool, typer.Option("--toml", help="Print a complete config to edit.")] = False,
 ) -> None:
     """Show what an experiment computes, its keys and what is expected of it."""
-    from pushforward.experiments import _load, _runner, _show
-    from pushforward.experiments._config import flat
+    from ..harness.config import flat
+    from . import show
 
-    experiment = _load.find(name)
+    experiment = _find(name)
     resolved = experiment.resolve(overrides=[f"preset={preset}"] if preset else [])
-    text = (
-        _runner.config_answer(experiment, resolved, comments=True)[1]
-        if toml
-        else lambda: _show.show_text(experiment, resolved)
-    )
-    _answer(flat(resolved.config), text)
+    write = show.toml if toml else show.show_text
+    _answer(flat(resolved.config), lambda: write(experiment, resolved))
 
 
 @app.command()
@@ -147,17 +146,17 @@ def run(
     time_limit: Limit = None,
 ) -> None:
     """Run an experiment: train, sample, compare, report."""
-    from pushforward.experiments import _dry_run, _load, _options, _runner
-
-    experiment, given = _load.find(name), settings.overrides(keys or [])
+    experiment, given = _find(name), settings.overrides(keys or [])
     resolved = experiment.resolve(file=config, overrides=given, accept_defaults=accept_defaults)
-    how = _how(time_limit)
     if print_config:
-        return _answer(*_runner.config_answer(experiment, resolved))
+        return _print_config(experiment, resolved)
+    how = _how(time_limit)
     if dry_run:
-        return _answer(*_dry_run.size_answer(experiment, resolved.config, how))
-    path = _options.place(out, folder, experiment.name, or_resume)
-    begin = _runner.continue_or_execute if or_resume else _runner.execute
+        return _dry_run(experiment, resolved, how)
+    from ..harness import record
+
+    path = record.place(out, folder, experiment.name, or_resume)
+    begin = record.continue_or_execute if or_resume else record.execute
     return _finish(begin(experiment, resolved, path, how), check)
 
 
@@ -170,9 +169,11 @@ def resume(
     time_limit: Limit = None,
 ) -> None:
     """Continue a run to its end, or extend it."""
-    from pushforward.experiments import _runner
+    from ..harness import record
 
-    _finish(_runner.resume(run, _how(time_limit), steps=steps, file=file), check)
+    experiment, resolved = _of_run(run, file)
+    outcome = record.resume(experiment, resolved, run, _how(time_limit), steps=steps)
+    _finish(outcome, check)
 
 
 @app.command()
@@ -181,9 +182,9 @@ def report(
     file: File = None,
 ) -> None:
     """Write report.html again, also of a live or dead run."""
-    from pushforward.experiments import _products
+    from . import export
 
-    pages = [str(_products.page(path, file)) for path in runs]
+    pages = [str(export.page(path, REGISTRY, file)) for path in runs]
     _answer({"report": pages}, lambda: "\n".join(pages))
 
 
@@ -192,29 +193,43 @@ def sample(
     run: Run,
     keys: Keys = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 1000,
-    to: Annotated[Path | None, typer.Option(help="FILE.npz, .csv or .safetensors.")] = None,
+    to: Annotated[Path | None, typer.Option(help="FILE.npz, .csv, .nc or .safetensors.")] = None,
     file: File = None,
 ) -> None:
     """Draw from the trained model of a run."""
-    from pushforward.experiments import _products
+    from . import export
 
-    how, given = _how(None), settings.overrides(keys or [])
-    facts = _products.draw(run, n, how, overrides=given, to=to, file=file)
+    experiment, resolved = _of_run(run, file, keys or [])
+    facts = export.draw(experiment, resolved.config, run, n, _how(None), to=to)
     _answer(facts, lambda: _pairs(facts))
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_(
     run: Run,
-    to: Annotated[str, typer.Option(metavar="npz|csv|safetensors", help="The format.")],
-    what: Annotated[str | None, typer.Option(metavar="draws|metrics|model")] = None,
+    to: Annotated[str, typer.Option(metavar="npz|csv|nc|safetensors|arviz", help="The format.")],
+    what: Annotated[str | None, typer.Option(metavar="draws|series|metrics|model")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: RUN/exports.")] = None,
 ) -> None:
-    """Write draws, metrics or the model of a run for other tools."""
-    from pushforward.experiments import _products
+    """Write draws, series, metrics or the model of a run for other tools."""
+    from . import export
 
-    files = [str(path) for path in _products.export(run, to, what=what, out=out)]
+    files = [str(path) for path in export.export(run, to, what=what, out=out)]
     _answer({"files": files}, lambda: "\n".join(files))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html")] = Path("comparison.html"),
+) -> None:
+    """Compare runs: settings that differ, numbers side by side, curves overlaid."""
+    from ..report import compare as side_by_side
+    from . import show
+
+    facts = side_by_side.compare(runs)
+    page = side_by_side.write_comparison(runs, out)
+    _answer(facts | {"page": str(page)}, lambda: show.comparison_text(facts, page))
 
 
 @app.command()
@@ -223,12 +238,14 @@ def cite(
     file: File = None,
 ) -> None:
     """Print BibTeX of exactly the methods used."""
-    from pushforward._cite import cite
-    from pushforward.experiments import _load
+    from .._cite import cite
 
-    path = Path(name)
-    experiment = _load.of_run(path, file) if path.is_dir() else _load.find(name)
-    text = cite(experiment)
+    if Path(name).is_dir():
+        experiment, resolved = _of_run(Path(name), file)
+    else:
+        experiment = _find(name)
+        resolved = experiment.resolve()
+    text = cite(*experiment.references(resolved.config))
     _answer({"bibtex": text}, lambda: text)
 
 
@@ -237,14 +254,16 @@ def doctor(
     fast: Annotated[bool, typer.Option("--fast", help="Without starting JAX.")] = False,
 ) -> None:
     """Look at this machine: versions, devices, memory, disk, locks, cache."""
-    from pushforward.experiments import _doctor
+    from . import doctor
 
-    findings = list(_doctor.examine(fast))
-    _answer([f.as_dict() for f in findings], lambda: _doctor.text(findings))
+    findings = list(doctor.examine(fast))
+    _answer([f.as_dict() for f in findings], lambda: doctor.text(findings))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a letter that cannot be printed is no failure
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     settings.debug, settings.json = "--debug" in given, "--json" in given
     try:
@@ -294,18 +313,47 @@ def _prepare_process(device: str, deterministic: bool) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
+def _find(name: str) -> Any:
+    from ..harness.experiment import find
+
+    return find(name, REGISTRY)
+
+
+def _of_run(path: Path, file: Path | None, overrides: Sequence[str] = ()) -> Any:
+    from ..harness.experiment import of_run
+
+    return of_run(path, REGISTRY, file, overrides)
+
+
 def _how(time_limit: str | None) -> Any:
     """Return how a run is carried out, from the global options."""
-    from pushforward.experiments._options import Options
-    from pushforward.experiments._resolve import seconds
+    limit = None if time_limit is None else _seconds(time_limit)
+    from ..harness.record import Options
 
-    limit = None if time_limit is None else seconds(time_limit)
-    return Options(limit, settings.cache, settings.quiet, settings.device, _say)
+    say = _nothing if settings.quiet else _say
+    return Options(limit, settings.cache, settings.quiet, settings.device, settings.x64, say)
+
+
+def _seconds(text: str) -> float:
+    """Read a time span: `90`, `45s`, `3h50m`, `1:30:00`."""
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d+)", text, re.ASCII):
+        hours, minutes, rest = (int(part or 0) for part in found.groups())
+        return 3600.0 * hours + 60.0 * minutes + rest
+    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text, re.ASCII)
+    if found and text:
+        scale = (86400.0, 3600.0, 60.0, 1.0)
+        return sum(s * int(part or 0) for s, part in zip(scale, found.groups(), strict=True))
+    raise errors.ConfigError(f"time limit {text!r:.80}: write seconds, 3h50m or 1:30:00")
 
 
 def _say(line: str) -> None:
-    if not settings.quiet:
-        print(line, file=sys.stderr)
+    print(line, file=sys.stderr)
+
+
+def _nothing(line: str) -> None:
+    """Say nothing: --quiet."""
 
 
 def _answer(data: Any, text: Callable[[], str]) -> None:
@@ -313,25 +361,42 @@ def _answer(data: Any, text: Callable[[], str]) -> None:
     print(json.dumps(data, indent=1, default=str) if settings.json else text())
 
 
-def _finish(outcome: Any, check: bool) -> None:
-    """Print the table of ours against expected and the page; exit 5 if a number missed."""
-    from pushforward.experiments import _expected, _show
+def _print_config(experiment: Any, resolved: Any) -> None:
+    from ..harness.config import flat
+    from . import show
 
-    _answer(outcome.as_dict(), lambda: _show.outcome_text(outcome, settings.colour))
-    if check and (names := _expected.missed(outcome.rows)):
-        print(f"--check: missed {', '.join(names)}", file=sys.stderr)
+    _answer(flat(resolved.config), lambda: show.toml(experiment, resolved, comments=False))
+
+
+def _dry_run(experiment: Any, resolved: Any, how: Any) -> None:
+    from . import dry_run, show
+
+    facts = dry_run.dry_run(experiment, resolved.config, how)
+    _answer(facts, lambda: show.sizes_text(facts))
+
+
+def _finish(outcome: Any, check: bool) -> None:
+    """Print ours against expected, what cannot be trusted, and the page; --check may exit 5."""
+    from ..harness.expected import missed
+    from . import show
+
+    _answer(outcome.as_dict(), lambda: show.outcome_text(outcome, settings.colour))
+    failed = [f"missed {name}" for name in missed(outcome.rows)]
+    failed += [f["text"] for f in outcome.findings if f["severity"] == "red"]
+    if check and failed:
+        print("--check: " + "; ".join(failed), file=sys.stderr)
         raise typer.Exit(5)
 
 
 def _pairs(facts: dict[str, Any]) -> str:
-    from pushforward.experiments import _show
+    from . import show
 
-    return _show.grid([(name, str(value)) for name, value in facts.items()])
+    return show.grid([(name, str(value)) for name, value in facts.items()])
 
 
 def _fail(error: BaseException) -> int:
     """Say what went wrong on stderr (and as JSON if asked for); return the exit status."""
-    from pushforward.experiments._show import safe
+    from .show import safe
 
     code, message = _status(error)
     if code is None:

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushforward._errors import ConfigError
-from pushforward.experiments import _load, _resolve
-from pushforward.experiments._config import describe, dump, fields, flat, group_of
+from pushforward.experiments import REGISTRY
+from pushforward.harness.config import describe, fields, flat, group_of
+from pushforward.harness.experiment import find
+from pushforward.harness.files import dump
 
-TOY = _load.find(str(Path(__file__).with_name("toy_experiment.py")))
+TOY = find(str(Path(__file__).with_name("toy_experiment.py")), {})
 KNOWN = dict(fields(TOY.module.Config))
 HEADER = {"version": "0.1.0", "experiment": "toy_experiment", "preset": "smoke", "format": 1}
 
@@ -62,6 +64,8 @@ def test_layers_in_order(tmp_path):
         ("simulate.pair", "3,.5", (3, 0.5)),
         ("simulate.names", "p,q", ("p", "q")),
         ("simulate.names", '["p, q"]', ("p, q",)),
+        ("simulate.names", "1,2.0", ("1", "2.0")),
+        ("simulate.names", "true,none", ("true", "none")),
         ("simulate.span", "06:30:00", timedelta(hours=6, minutes=30)),
         ("simulate.where", "2020-01-01", Path("2020-01-01")),
         ("simulate.where", "none", None),
@@ -340,27 +344,58 @@ def test_presets_round_trip(tmp_path):
 # -------------------------------------------------------------------- all registered experiments
 
 
-def configs():
-    from pushforward.experiments import REGISTRY
+EXPERIMENTS = [
+    TOY,
+    *(
+        find(name, REGISTRY)
+        for name in REGISTRY
+        if name
+        in (
+            "leaps-ising",
+            "selftest",
+            "gauge-u1-2d",
+            "trex-u1-2d",
+            "multiscale-u1",
+            "metal-disorder",
+        )
+    ),
+]
 
-    return [_load.find(name) for name in REGISTRY]
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_key_is_documented_and_bounded(experiment):
+    for key, field in fields(experiment.module.Config):
+        assert field.description, f"{key} has no description"
+        words = describe(field)
+        unbounded = words.split(" or ")[0] in ("an integer", "a number")
+        assert not unbounded or "one of" in words, f"{key} has no range"
+    assert not {"preset", "pushforward"} & set(experiment.module.Config.model_fields)
 
 
-def test_every_key_is_documented_and_bounded():
-    for experiment in [TOY, *configs()]:
-        for key, field in fields(experiment.module.Config):
-            assert field.description, f"{experiment.name}: {key} has no description"
-            words = describe(field)
-            unbounded = words.split(" or ")[0] in ("an integer", "a number")
-            assert not unbounded or "one of" in words, f"{experiment.name}: {key} has no range"
-        names = TOY.module.Config.model_fields
-        assert not {"preset", "pushforward"} & set(names)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_one_override_leaves_every_other_key_as_it_was(experiment):
+    for preset in experiment.module.PRESETS:
+        chosen = f"preset={preset}"
+        resolved = experiment.resolve(overrides=[chosen])
+        assert resolved.preset == preset
+        before = flat(resolved.config)
+        for key, value in before.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            other = experiment.resolve(overrides=[chosen, f"{key}={text}"])
+            assert flat(other.config) == before, key
+            assert other.changed == (key,)
 
 
-def test_every_preset_resolves():
-    for experiment in configs():
-        for preset in experiment.module.PRESETS:
-            assert experiment.resolve(overrides=[f"preset={preset}"]).preset == preset
+def test_one_override_of_a_group_in_words():
+    config = find("selftest", REGISTRY).resolve(overrides=["fit.steps=10"]).config
+    assert (config.fit.steps, config.fit.optimiser, config.fit.batch) == (10, "adamw", 64)
+
+
+def test_a_value_is_complained_of_once():
+    gauge = find("gauge-u1-2d", REGISTRY)
+    with pytest.raises(ConfigError) as caught:
+        gauge.resolve(overrides=["beta=0,-1"])
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_configs_are_frozen_and_strict():
@@ -373,17 +408,3 @@ def test_configs_are_frozen_and_strict():
         TOY.module.Config(sed=1)
     assert hash(config) == hash(TOY.resolve().config)
     assert group_of(TOY.module.Config.model_fields["fit"]) is TOY.module.Fit
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("90", 90), ("1.5", 1.5), ("45s", 45), ("3h50m", 13800), ("1:30:00", 5400), ("2:05", 125)],
-)
-def test_time_spans(text, expected):
-    assert _resolve.seconds(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "x", "-3", "3h 50m", "nan", "1:2:3:4"])
-def test_bad_time_spans(text):
-    with pytest.raises(ConfigError, match="3h50m"):
-        _resolve.seconds(text)

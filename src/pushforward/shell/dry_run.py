@@ -1,13 +1,15 @@
 """`run --dry-run`: how large a run is, found without running it."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
-from pushforward.experiments._config import Config
-from pushforward.experiments._load import Experiment
-from pushforward.experiments._options import Options, prepare_jax, root_key
-from pushforward.experiments._show import grid
+import equinox as eqx
+import jax
+
+from .._tree import named_leaves
+from ..harness.config import Config
+from ..harness.experiment import Experiment, root_key
+from ..harness.record import Options, prepare_jax
 
 SHOWN = 8
 
@@ -28,12 +30,8 @@ def dry_run(experiment: Experiment, config: Config, options: Options) -> dict[st
         `bytes_per_particle`.
     """
     prepare_jax(config, options)
-    import equinox as eqx
-    import jax
-
-    from pushforward._tree import named_leaves
-
-    model = experiment.optional("build")(config)
+    recipe = experiment.recipe(config)
+    model = recipe.model
     leaves = [(n, x) for n, x in named_leaves(model) if eqx.is_inexact_array(x)]
     leaves.sort(key=lambda item: -item[1].size)
     size = sum(x.size * x.dtype.itemsize for _, x in leaves)
@@ -42,9 +40,7 @@ def dry_run(experiment: Experiment, config: Config, options: Options) -> dict[st
         "largest": [f"{n}: {x.dtype}{list(x.shape)}" for n, x in leaves[:SHOWN]],
         "training_bytes": 5 * size,
     }
-    if getattr(experiment.module, "sampler", None) is None:
-        return facts
-    kernel, times, initial = experiment.module.sampler(config, model)
+    kernel, times, initial = recipe.kernel(model), recipe.times, recipe.initial
     facts["steps"] = times if isinstance(times, int) else len(times) - 1
     base = kernel.path.base if initial is None else initial
     start = time.perf_counter()
@@ -64,16 +60,3 @@ def dry_run(experiment: Experiment, config: Config, options: Options) -> dict[st
     if analysis is not None:
         facts["bytes_per_particle"] = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     return facts
-
-
-def size_answer(
-    experiment: Experiment, config: Config, options: Options
-) -> tuple[dict[str, Any], Callable[[], str]]:
-    """Return the sizes as data, and a function that writes them as text."""
-    facts = dry_run(experiment, config, options)
-
-    def text() -> str:
-        rows = [(k, str(v)) for k, v in facts.items() if k != "largest"]
-        return "\n".join([grid(rows), *(f"  {line}" for line in facts["largest"])])
-
-    return facts, text

@@ -7,26 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pushforward import __version__
-from pushforward._errors import ConfigError
+import tomlkit
 
-FORMAT = 1
+from .. import __version__
+from .._errors import ConfigError
+from .config import Group, doc_line, group_of
+
+FORMAT = 2
 FILE_BYTES, DEPTH, ENTRIES = 1_000_000, 8, 10_000
 
 
-def read_file(path: Path, name: str = "") -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
-    """Read a config file: its tree, the line of each key, and its `[pushforward]` header."""
-    if path.suffix.lower() in (".yaml", ".yml"):
+def read_file(
+    path: Path, name: str = "", text: str | None = None
+) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
+    """Read a config file (or its `text`): its tree, the line of each key, its header."""
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
         raise ConfigError(
             f"{path}: YAML is not read (`no` would become false, 1e-3 text); "
             f"write TOML: pushforward show {name or 'NAME'} --toml > config.toml"
         )
-    text = _text(path)
+    text = _text(path) if text is None else text
     try:
-        tree = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        tree = json.loads(text) if suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(f"{path}: not readable as {_kind(path)}: {reason}") from None
+        kind = "JSON" if suffix == ".json" else "TOML"
+        raise ConfigError(f"{path}: not readable as {kind}: {reason}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: must be a table of keys, got {shown(tree)}")
     _limits(tree, str(path))
@@ -37,8 +44,40 @@ def read_file(path: Path, name: str = "") -> tuple[dict[str, Any], dict[str, int
     return tree, _key_lines(text), header
 
 
-def _kind(path: Path) -> str:
-    return "JSON" if path.suffix.lower() == ".json" else "TOML"
+def dump(config: Group, *, header: dict[str, Any] | None = None, comments: bool = False) -> str:
+    """Write the complete config as TOML, keys in the order of the fields.
+
+    Parameters
+    ----------
+    config
+        The config to write.
+    header
+        The table `[pushforward]`: version, experiment, preset, format.
+    comments
+        Whether each key is preceded by its doc line, range and unit.
+    """
+    document = tomlkit.document()
+    _fill(document, type(config), config.model_dump(mode="json"), comments)
+    if header is not None:
+        table = tomlkit.table()
+        for name, value in header.items():
+            table.add(name, tomlkit.item(value))
+        document["pushforward"] = table
+    return tomlkit.dumps(document)
+
+
+def _fill(table: Any, model: type[Group], plain: dict[str, Any], comments: bool) -> None:
+    # a scalar after a table would belong to that table: scalars first
+    for name, field in sorted(model.model_fields.items(), key=lambda f: group_of(f[1]) is not None):
+        group = group_of(field)
+        if group is not None:
+            inner = tomlkit.table()
+            _fill(inner, group, plain[name], comments)
+            table.add(name, inner)
+            continue
+        if comments:
+            table.add(tomlkit.comment(doc_line(field)))
+        table.add(name, tomlkit.item("none" if plain[name] is None else plain[name]))
 
 
 def _text(path: Path) -> str:

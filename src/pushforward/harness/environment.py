@@ -15,21 +15,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pushforward
+import jax
+
+from .. import __version__
 
 CORE = ("jax", "jaxlib", "equinox", "optax", "diffrax", "numpy", "scipy", "safetensors", "pydantic")
 
 
 def environment(command: list[str]) -> dict[str, Any]:
     """Describe this process for `run.json`; JAX is imported and its devices are opened."""
-    import jax
-
     devices = jax.devices()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "python": platform.python_version(),
-        "versions": {"pushforward": pushforward.__version__, **versions(CORE)},
+        "versions": {"pushforward": __version__, **versions(CORE)},
         "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform}
         | {"count": len(devices), "processes": jax.process_count()},
         "dtype": str(jax.numpy.result_type(float)),

@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 from pushforward import __version__
-from pushforward.cli import app
+from pushforward._errors import ConfigError
+from pushforward.shell import cli
+from pushforward.shell.cli import app
 
-TOY = Path(__file__).parent / "experiments" / "toy_experiment.py"
-VERBS = ("list", "show", "run", "resume", "report", "sample", "export", "cite", "doctor")
-RUN = "import sys; from pushforward.cli import main; main(sys.argv[1:])"
+TOY = Path(__file__).parents[1] / "harness" / "toy_experiment.py"
+VERBS = ("list", "show", "run", "resume", "report", "sample", "export", "compare", "cite", "doctor")
+RUN = "import sys; from pushforward.shell.cli import main; main(sys.argv[1:])"
 # the same, then names of heavy modules that were imported
 WATCHED = """\
 import atexit, sys
 heavy = ("jax", "numpy", "matplotlib", "scipy")
 atexit.register(lambda: print("HEAVY", *[m for m in heavy if m in sys.modules], file=sys.stderr))
-from pushforward.cli import main
+from pushforward.shell.cli import main
 main(sys.argv[1:])
 """
 
@@ -114,11 +116,11 @@ def test_a_run_prints_ours_beside_expected_and_its_page(done):
         (["run", TOY, "--time-limit", "soon"], 2, "3h50m"),
         (["run", TOY, "--config", "c.yaml"], 2, "YAML"),
         (["run", TOY, "--name", "../x"], 2, "cannot name a run"),
-        (["run", TOY, "--dry-run"], 2, "defines no build"),
+        (["run", TOY, "--dry-run"], 2, "defines no recipe"),
         (["run", TOY, "--name", "toy"], 2, "not empty"),
         (["--device", "tpu9", "list"], 2, "cpu, gpu"),
         (["run", TOY, "--device", "gpu", "--name", "g"], 3, "JAX finds no GPU"),
-        (["run", TOY, "fail=bug", "--name", "b"], 1, "crash.txt"),
+        (["run", TOY, "fail=bug", "--name", "b"], 2, "toy_experiment.py, line"),
         (["run", TOY, "fail=nan", "--name", "n"], 4, "loss is nan at step 3"),
         (["run", TOY, "bias=1", "--check", "--name", "c"], 5, "missed mean"),
         (["run", TOY, "fail=disk", "--name", "d"], 6, "no space"),
@@ -240,8 +242,6 @@ def test_time_limit(tmp_path):
 def test_every_verb_is_short():
     import ast
 
-    from pushforward import cli
-
     tree = ast.parse(Path(cli.__file__).read_text())
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.rstrip("_") in VERBS:
@@ -249,7 +249,7 @@ def test_every_verb_is_short():
             assert lines <= 20, f"{node.name} has {lines} lines"
 
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_documentation_names_every_verb_option_and_status(tmp_path):
@@ -271,3 +271,17 @@ def test_the_example_of_the_documentation_runs(tmp_path):
     status, out, err = call("run", "birthdays.py", "rooms=20000", "--check", cwd=tmp_path)
     assert status == 0, err
     assert "within" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("1.5", 1.5), ("45s", 45), ("3h50m", 13800), ("1:30:00", 5400), ("2:05", 125)],
+)
+def test_time_spans(text, expected):
+    assert cli._seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "3h 50m", "nan", "1:2:3:4"])
+def test_bad_time_spans(text):
+    with pytest.raises(ConfigError, match="3h50m"):
+        cli._seconds(text)

@@ -4,8 +4,6 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pushforward.experiments import REGISTRY, Entry
-
 RED, RESET = "\x1b[31m", "\x1b[0m"
 
 
@@ -24,16 +22,16 @@ def grid(rows: Iterable[Sequence[str]], indent: str = "") -> str:
     return "\n".join((indent + line).rstrip() for line in lines)
 
 
-def selected(word: str) -> dict[str, Entry]:
+def selected(registry: Mapping[str, Any], word: str) -> dict[str, Any]:
     """Return the registered experiments whose name, summary or tags contain `word`."""
     return {
         name: entry
-        for name, entry in REGISTRY.items()
+        for name, entry in registry.items()
         if not entry.hidden and word.lower() in " ".join((name, entry.summary, *entry.tags)).lower()
     }
 
 
-def list_text(entries: Mapping[str, Entry], tags: bool) -> str:
+def list_text(entries: Mapping[str, Any], tags: bool) -> str:
     """Return the table of `list`: name and time, then one line each, tags if asked for."""
     lines = []
     for name, entry in entries.items():
@@ -46,7 +44,7 @@ def list_text(entries: Mapping[str, Entry], tags: bool) -> str:
 
 def show_text(experiment: Any, resolved: Any) -> str:
     """Return what an experiment computes, its keys with ranges, and what is expected of it."""
-    from pushforward.experiments._config import doc_line, fields, flat
+    from ..harness.config import doc_line, fields, flat
 
     values = flat(resolved.config)
     lines = [f"{experiment.name}, preset {resolved.preset or 'none'}", ""]
@@ -56,15 +54,22 @@ def show_text(experiment: Any, resolved: Any) -> str:
         lines += [f"  {key} = {_plain(values[key])}", *_wrapped(doc_line(field), "      ")]
     expected = experiment.expected(resolved)
     lines += ["", "expected:"] if expected else []
-    for e in expected:
-        lines += [f"  {e.name}: {_bound(e.comparison.text)}{e.value:g} {e.unit}".rstrip()]
-        lines += _wrapped(f"{e.comparison.text}; {e.source}; {e.note}".rstrip("; "), "      ")
+    for name, e in expected.items():
+        lines += [f"  {name}: {_bound(e.comparison)}{e.value:g} {e.unit}".rstrip()]
+        lines += _wrapped(f"{e.comparison}; {e.source}; {e.note}".rstrip("; "), "      ")
     return safe("\n".join(lines))
+
+
+def toml(experiment: Any, resolved: Any, *, comments: bool = True) -> str:
+    """Return the complete config as TOML."""
+    from ..harness.files import dump
+
+    return dump(resolved.config, header=experiment.header(resolved.preset), comments=comments)
 
 
 def results_text(rows: Sequence[Mapping[str, Any]], colour: bool = False) -> str:
     """Return the table of ours against expected; a missed number says MISSED, in red if it may."""
-    from pushforward.report import format_value
+    from ..report import format_value
 
     cells = [("", "ours", "expected", "deviation", "")]
     for row in rows:
@@ -87,10 +92,28 @@ def results_text(rows: Sequence[Mapping[str, Any]], colour: bool = False) -> str
 
 
 def outcome_text(outcome: Any, colour: bool) -> str:
-    """Return the table of a run and where its page is."""
+    """Return the table of a run, what cannot be trusted in it, and where its page is."""
     note = f"{outcome.path} was finished before\n\n" if outcome.already else ""
     page = outcome.report or f"none; pushforward report {outcome.path}"
-    return f"{note}{results_text(outcome.rows, colour)}\n\nreport: {safe(str(page))}"
+    lines = [f"{note}{results_text(outcome.rows, colour)}", ""]
+    for finding in outcome.findings:
+        text = textwrap.wrap(safe(f"{finding['severity']}: {finding['text']}"), 78)
+        red = colour and finding["severity"] == "red"
+        lines += [f"{RED}{line}{RESET}" if red else line for line in text]
+    lines += [""] if outcome.findings else []
+    return "\n".join([*lines, f"report: {safe(str(page))}"])
+
+
+def sizes_text(facts: Mapping[str, Any]) -> str:
+    """Return what `run --dry-run` found."""
+    rows = [(k, str(v)) for k, v in facts.items() if k != "largest"]
+    return "\n".join([grid(rows), *(f"  {line}" for line in facts["largest"])])
+
+
+def comparison_text(facts: Mapping[str, Any], page: Any) -> str:
+    """Return the settings and numbers of runs side by side."""
+    tables = [grid(facts[part]) for part in ("settings", "numbers") if facts.get(part)]
+    return "\n\n".join([*tables, f"page: {safe(str(page))}"])
 
 
 def _wrapped(text: str, indent: str = "    ") -> list[str]:

@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pushforward import __version__
-from pushforward.experiments import REGISTRY
-from pushforward.experiments._environment import CORE, cores, memory, versions
+from .. import __version__
+from ..harness.environment import CORE, cores, memory, versions
 
 EXTRAS = {"blackjax": "blackjax", "xarray": "xarray", "h5netcdf": "xarray", "orbax": "orbax"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -56,9 +55,7 @@ def examine(fast: bool = False) -> Iterator[Finding]:
     yield _lock()
     browser = next((name for name in BROWSERS if shutil.which(name)), None)
     yield Finding("browser", True, browser or "none found (pages are drawn in any browser)")
-    hidden = [name for name, entry in REGISTRY.items() if entry.hidden]
-    if hidden:
-        yield Finding("self test", True, f"pushforward run {hidden[0]} preset=smoke")
+    yield Finding("self test", True, "pushforward run selftest preset=smoke")
     if not fast:
         yield from _slow()
 
@@ -88,7 +85,7 @@ def _slow() -> Iterator[Finding]:
     import jax
     import jax.numpy as jnp
 
-    from pushforward.runs import enable_compile_cache
+    from ..runs import enable_compile_cache
 
     try:
         devices = jax.devices()
