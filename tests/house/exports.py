@@ -49,7 +49,7 @@ def undocumented() -> list[str]:
             if inspect.isclass(value):
                 errors += [
                     f"{room_name}.{name}.{method} has no docstring"
-                    for method, part in vars(value).items()
+                    for method, part in list(vars(value).items())
                     if _is_public_method(method, part) and not _inherited_doc(value, method)
                 ]
     return errors

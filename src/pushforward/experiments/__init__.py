@@ -1,7 +1,7 @@
 """Experiments: one file per result of a paper, run by name from the command line.
 
 `REGISTRY` is a literal, so that `pushforward list` imports nothing. What a module defines is said
-in `pushforward.harness`; a file of your own with `Config`, `PRESETS` and `run` is an experiment too.
+in `pushforward.harness`; your own file with `Config`, `PRESETS` and `run` is an experiment too.
 """
 
 from importlib import import_module

@@ -3,62 +3,51 @@ r"""Forecasts of a diffusion that jumps between five wells (arXiv 2403.13724, se
 The law of the state one lag (.5) later is known: a mixture of Gaussians, and so is the drift that a
 network should learn. A learned forecast from x0 = μ_0 is compared with that law by KL_θ, the
 relative entropy of 64 sectors of the plane; the exact drift stands beside it in the same sampler.
-Then ensembles from stationary states are rolled out over four lags and scored.
+Then ensembles from stationary states are rolled out over four lags and scored ([ferro2014]).
+Longer than other experiments: it judges the drift, single forecasts and roll-outs.
 """
-
-from typing import Any, Literal
-
-from pydantic import Field
 
 import pushforward as pf
 
-from ._config import Config as Base
-from ._config import Fit, Group
-from ._expected import Estimate, Exact, Expected, Goal, Measured, at_most, within
+from ..harness import GOAL, Fit, Group, at_most, exact, jax, jnp, key, measured, np, within
+from ..harness import Config as Base
+
+LAG, LEADS, LIMIT = 0.5, 4, 8.0
+FORECASTS = {
+    "learned, Föllmer": "forecast-learned-Foellmer",
+    "learned, matched": "forecast-learned-matched",
+    "learned, 2σ": "forecast-learned-2sigma",
+    "exact drift, Föllmer": "forecast-exact-drift-Foellmer",
+}
 
 
 class Network(Group):
     """The drift."""
 
-    width: int = Field(default=128, ge=4, le=4096, description="hidden units")
-    depth: int = Field(default=4, ge=1, le=20, description="hidden layers")
-    endpoint: bool = Field(default=False, description="add what the drift is at t = 1")
-
-
-class Training(Fit):
-    """Training on fresh pairs."""
-
-    steps: int = Field(default=16000, ge=1, le=10**8, description="optimiser steps")
-    batch: int = Field(default=1024, ge=1, le=2**20, description="pairs a step")
-    optimiser: Literal["adam", "adamw", "radam", "sgd", "lion"] = Field(
-        default="adamw", description="rule of the update"
-    )
-    schedule: Literal["constant", "cosine", "warmup_cosine", "sqrt_decay", "exponential"] = Field(
-        default="cosine", description="learning rate along the steps"
-    )
-    ema: float = Field(default=0.995, ge=0, lt=1, description="decay of the averaged weights")
+    width: int = key(128, "hidden units", ge=4, le=4096)
+    depth: int = key(4, "hidden layers", ge=1, le=20)
+    endpoint: bool = key(False, "add what the drift is at t = 1")
 
 
 class Ensemble(Group):
     """The roll-outs that are scored."""
 
-    cases: int = Field(default=2000, ge=2, le=10**6, description="stationary states to start from")
-    members: int = Field(default=20, ge=2, le=1000, description="members of each ensemble")
+    cases: int = key(2000, "stationary states to start from", ge=2, le=10**6)
+    members: int = key(20, "members of each ensemble", ge=2, le=1000)
 
 
 class Config(Base):
     """All keys of the experiment."""
 
-    scale: float = Field(default=1.0, gt=0, le=100, description="noise a of the path")
-    steps: int = Field(default=50, ge=2, le=10**4, description="steps of one lag")
-    samples: int = Field(default=20000, ge=1000, le=10**7, description="forecasts from one state")
-    fit: Training = Training()
+    scale: float = key(1.0, "noise a of the path", gt=0, le=100)
+    steps: int = key(50, "steps of one lag", ge=2, le=10**4)
+    samples: int = key(20000, "forecasts from one state", ge=1000, le=10**7)
+    fit: Fit = Fit(steps=16000, batch=1024, optimiser="adamw", schedule="cosine", ema=0.995)
     network: Network = Network()
     ensemble: Ensemble = Ensemble()
 
 
-LEADS, KEPT = 4, 2500
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS = {
     "smoke": {
         "steps": 25,
         "network": {"width": 64, "depth": 3, "endpoint": True},
@@ -73,73 +62,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ensemble": {"cases": 20000},
     },
 }
-_DRAWS = Measured("2 million draws; within four of our errors and theirs, .0012")
-_JUMPS = Exact("variance C_0/2 about wells at radius 5")
-EXPECTED = (
-    Expected("variance of a coordinate", 12.9, within(4), _JUMPS),
-    Expected("exact drift: loss", 2.748, within(4), Measured("40 midpoints x 200,000 draws")),
-    Expected("exact drift, Föllmer: KL", 0.006, at_most(), Goal()),
-    Expected("perfect ensemble: energy score, lead 1", 2.5989, within(4), _DRAWS),
-    Expected("perfect ensemble: energy score, lead 4", 3.1873, within(4), _DRAWS),
-    Expected("persistence: energy score, lead 1", 4.828, within(4), _DRAWS),
-    Expected("persistence: energy score, lead 4", 6.586, within(4), _DRAWS),
-    Expected("learned, Föllmer: KL", 0.01, at_most(), Goal(), presets=("laptop", "paper")),
-    Expected("learned, four leads: KL", 0.02, at_most(), Goal(), presets=("laptop", "paper")),
-)
-REFERENCES = ("follmer2024", "ferro2014")
-EXTENDS = "train"
 
 
-def run(config: Config, folder, *, key) -> dict[str, Estimate]:
-    """Train the drift, forecast from one state with several noises, score ensembles."""
-    model = _train(config, folder, key)
-    results = _losses(config, model, key)
-    for label, (drift, epsilon) in forecasts(config, model).items():
-        results[f"{label}: KL"] = Estimate(_forecast(config, label, drift, epsilon, folder, key))
-    return results | _scores(config, model, folder, key)
-
-
-def build(config: Config):
-    """Return the untrained drift."""
-    return recipe(config).model
-
-
-def sampler(config: Config, model):
-    """Return the kernel of a lag, its times and the stationary law."""
-    parts = recipe(config)
-    return parts.kernel(model), parts.times, system().path
-
-
-def figures(folder) -> dict[str, Any]:
-    """Draw the figures of a run, finished or not, from its folder alone."""
-    from ._forecast_figures import draw
-
-    return draw(folder)
-
-
-def system():
-    """Return the jump diffusion, one lag a step."""
-    return pf.dynamics.systems.JumpDiffusion()
-
-
-def path(config: Config):
-    """Return the path from a state to the law one lag later."""
-    return pf.paths.QuadraticPoint(config.scale)
-
-
-def exact(config: Config):
-    """Return the drift that the network should learn."""
-    return pf.paths.ExactDrift(path(config), system().exact_conditional)
-
-
-def recipe(config: Config):
-    """Return the parts of the forecaster."""
-    import jax
-
+def recipe(config, key):
+    """Return the forecaster of one lag."""
+    path = pf.paths.QuadraticPoint(config.scale)
     return pf.recipes.forecaster(
-        pf.sources.PairSimulator(system()),
-        path(config),
-        pf.dynamics.Endpoint(path(config)) if config.network.endpoint else None,
+        pf.sources.PairSimulator(pf.dynamics.systems.JumpDiffusion()),
+        path,
+        pf.dynamics.Endpoint(path) if config.network.endpoint else None,
         width=config.network.width,
         depth=config.network.depth,
         steps=config.steps,
@@ -147,149 +78,190 @@ def recipe(config: Config):
     )
 
 
-def forecasts(config: Config, model) -> dict[str, tuple]:
-    """Return {label: (drift, epsilon)}: what is run from μ_0."""
-    matched, follmer = pf.paths.MatchedEpsilon(), pf.paths.FollmerEpsilon()
-    return {
-        "learned, Föllmer": (model, follmer),
-        "learned, matched": (model, matched),
-        "learned, 2σ": (model, pf.paths.MatchedEpsilon(4.0)),
-        "exact drift, Föllmer": (exact(config), follmer),
+def expected(config, preset):
+    """Yield what is known of the system, and goals for the forecasts."""
+    draws = measured("2 million draws; within four of our errors and theirs, .0012")
+    jumps = exact("variance C_0/2 about wells at radius 5")
+    yield "variance of a coordinate", within(4, 12.9, jumps)
+    if config.scale == 1:
+        yield "exact drift: loss", within(4, 2.748, measured("40 midpoints x 200,000 draws"))
+    yield "exact drift, Föllmer: KL", at_most(0.006, GOAL)
+    yield "perfect ensemble: energy score, lead 1", within(4, 2.5989, draws)
+    yield "perfect ensemble: energy score, lead 4", within(4, 3.1873, draws)
+    yield "persistence: energy score, lead 1", within(4, 4.828, draws)
+    yield "persistence: energy score, lead 4", within(4, 6.586, draws)
+    if preset != "smoke":
+        yield "learned, Föllmer: KL", at_most(0.01, GOAL)
+        yield "learned, four leads: KL", at_most(0.02, GOAL)
+
+
+def run(config, lab):
+    """Train the drift, forecast from one state with several noises, score ensembles."""
+    parts, system = lab.recipe, pf.dynamics.systems.JumpDiffusion()
+    model, law = lab.train("train", parts, config.fit), system.exact_conditional
+    yield from losses(config, parts, model, lab.key)
+
+    centre = jnp.broadcast_to(law.centre, (config.samples, 2))
+    follmer, matched = pf.paths.FollmerEpsilon(), pf.paths.MatchedEpsilon()
+    noises = (follmer, matched, pf.paths.MatchedEpsilon(4.0), follmer)
+    drifts = (model, model, model, exact_drift(config))
+    for (label, stage), drift, epsilon in zip(FORECASTS.items(), drifts, noises, strict=True):
+        samples = lab.simulate(
+            stage, pf.dynamics.PointForecast(drift, parts.objective.path, epsilon), centre,
+            times=parts.times, observe=sectors, keep=pf.drivers.Keep(1, particles=2500),
+        )  # fmt: skip
+        yield f"{label}: KL", angle_kl(LAG, config.samples * samples.record["sectors"][-1])
+
+    def roll(stage, kernel, start, observe=lambda x: {"x": x}, **options):
+        samples = lab.simulate(stage, kernel, start, steps=LEADS, observe=observe, **options)
+        return samples.record["x"]
+
+    cases, members = config.ensemble.cases, config.ensemble.members
+    keys = jax.random.split(jax.random.fold_in(lab.key, 2), cases)
+    x0 = jax.jit(jax.vmap(lambda k: system.path.sample(key=k)))(keys)
+    start_too = pf.drivers.OfState(lambda state: {"x": state.x, "start": state.context})
+    truth = roll("truth", system, x0, start_too, context=x0)
+    lead, each = pf.dynamics.Lead(parts.kernel(model), parts.times), jnp.repeat(x0, members, axis=0)
+    index = jnp.stack(jnp.divmod(jnp.arange(cases * members), members), -1)
+    ensembles = {
+        "learned": roll("ensemble-learned", lead, each, index=index),
+        "perfect ensemble": roll("ensemble-perfect-ensemble", system, each, index=index),
     }
+    ensembles = {k: x.reshape(LEADS, cases, members, 2) for k, x in ensembles.items()}
+    # two equal members: their score is |x0 − y|
+    ensembles["persistence"] = jnp.broadcast_to(x0[None, :, None], (LEADS, cases, 2, 2))
+    score = jax.jit(jax.vmap(jax.vmap(pf.estimators.fair_energy_score)))
+    for label, x in ensembles.items():
+        mean, error = mean_and_error(score(x, truth))
+        for n in (0, LEADS - 1):
+            yield f"{label}: energy score, lead {n + 1}", (mean[n], error[n])
+
+    counts = pf.estimators.sector_counts(roll("four-leads", lead, centre)[-1])
+    yield "learned, four leads: KL", angle_kl(LEADS * LAG, counts)
 
 
-def _train(config: Config, folder, key):
-    from ._choices import train
+def figures(config, done):
+    """Draw the law of one lag, trajectories, scores against lead, the error of the drift."""
+    plots = pf.report.plots
+    if "train" in done:
+        yield "training", plots.curves(done["train"])
+        yield "drift-error", drift_error(config, done.model)
+    runs = {label: done[stage] for label, stage in FORECASTS.items() if stage in done}
+    if runs:
+        paths, law = {k: run.draws["x"] for k, run in runs.items()}, pf.targets.JumpConditional()
+        counts = {k: config.samples * run.record["sectors"][-1] for k, run in runs.items()}
+        text = "States one lag after the one at (5, 0), over the exact law; KL: relative entropy "
+        text += "of 64 sectors of the plane, of all samples (about .002 for exact ones)."
+        kl = {k: f"{k}, KL = {angle_kl(LAG, counts[k]):.3f}" for k in paths if "2σ" not in k}
+        yield "density", plots.scatter(
+            {title: paths[k][-1] for k, title in kl.items()},
+            limits=LIMIT, density=law(law.centre).log_prob, caption=text,
+        )  # fmt: skip
+        text = "Forty members from the present state to the law of the future, with the same drift "
+        text += "and three noises: the laws agree at every time, the paths do not."
+        yield "trajectories", plots.trajectories(
+            {k: x[:, :40] for k, x in paths.items() if "learned" in k},
+            limits=LIMIT, title="Trajectories of the forecast", caption=text,
+        )  # fmt: skip
+    stages = {"learned": "ensemble-learned", "exact law": "ensemble-perfect-ensemble"}
+    if {"truth", *stages.values()} <= done.keys():
+        truth, start = (done["truth"].record[name] for name in ("x", "start"))
+        x = {k: done[stage].record["x"] for k, stage in stages.items()}
+        crps = jax.jit(jax.vmap(jax.vmap(pf.estimators.fair_crps)))
+        values = {k: crps(one.reshape(*truth.shape[:2], -1, 2), truth) for k, one in x.items()}
+        values["persistence"] = np.abs(start - truth)
+        lead = 1 + np.arange(LEADS)
+        text = f"Mean over {truth.shape[1]} stationary states and both coordinates, "
+        text += f"{config.ensemble.members} members; the exact law is an ensemble of the simulator "
+        text += "itself, persistence forecasts the present state."
+        figure = plots.curves(
+            {k: (lead, *mean_and_error(np.mean(v, axis=-1))) for k, v in values.items()},
+            xlabel="lead in lags", title="Scores against lead", caption=text,
+        )  # fmt: skip
+        figure.axes[0].set(ylabel="fair CRPS", xticks=lead, ylim=(0, None))
+        yield "scores", figure
 
-    model, _ = train(config.fit, recipe(config), folder.stage("train"), key=key)
-    pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "forecast-jump"})
-    return model
+
+def drift_error(config, model):
+    """Draw E|b̂ − b|² against time, and half of it times the weight of each noise."""
+    t, truth, source = (jnp.arange(20) + 0.5) / 20, exact_drift(config), recipe(config, None).source
+    path = truth.path
+
+    @jax.jit
+    def errors(key):
+        pairs, _, _ = source.draw((), None, 2000, progress=jnp.zeros(()), key=key)
+        z = jax.random.normal(key, pairs.x0.shape)
+
+        def at(s):
+            x = jax.vmap(lambda a, b, z: path.state(s, a, b, z))(pairs.x0, pairs.x1, z)
+            gaps = jax.vmap(lambda y, a: model(s, y, a) - truth(s, y, a))(x, pairs.x0)
+            return jnp.mean(jnp.sum(gaps**2, axis=1))
+
+        return jax.lax.map(at, t)
+
+    error, rates = np.asarray(errors(jax.random.key(0)), float), {}
+    noises = {"Föllmer": pf.paths.FollmerEpsilon(), "matched": pf.paths.MatchedEpsilon()}
+    for label, noise in noises.items():
+        weight = jax.vmap(lambda s, noise=noise: path.kl_weight(s, noise.value(path, s)))(t)
+        rate = 0.5 * np.asarray(weight) * error
+        rates[f"{label}, mean {rate.mean():.2g}"] = (t, rate)
+    text = (
+        "Squared distance of the learned from the exact drift at the middle of each bin of time, "
+    )
+    text += (
+        "and times half the weight of each noise: the integral of that is the path-space KL. It "
+    )
+    text += "diverges at t = 1 unless the error vanishes there; shown is its mean over the bins."
+    figure = pf.report.plots.curves(
+        {r"$E|\hat b - b|^2$": {"learned": (t, error)}, r"$w\, E|\hat b - b|^2 / 2$": rates},
+        xlabel="time $t$", title="Error of the drift", caption=text,
+    )  # fmt: skip
+    figure.axes[1].set_yscale("log")
+    return figure
 
 
-def _losses(config: Config, model, key) -> dict[str, Estimate]:
-    """Return the loss of both drifts on the same fresh pairs, and the variance of the states.
+def losses(config, parts, model, key):
+    """Yield the loss of both drifts on the same fresh pairs, and the variance of the states.
 
     Losses are sums over both components here, as in the paper; the objective takes their mean.
     """
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    source, num = pf.sources.PairSimulator(system()), 100_000
-    objective = pf.objectives.Regression(path(config))
+    num = 100_000
 
     @jax.jit
     def all_of(key):
-        pairs, _, _ = source.draw((), None, num, progress=jnp.zeros(()), key=key)
+        pairs, _, _ = parts.source.draw((), None, num, progress=jnp.zeros(()), key=key)
         keys = jax.random.split(jax.random.fold_in(key, num), num)
         both = [
-            jax.vmap(lambda p, k, drift=drift: 2 * objective(drift, p, key=k)[0])(pairs, keys)
-            for drift in (model, exact(config))
+            jax.vmap(lambda p, k, drift=drift: 2 * parts.objective(drift, p, key=k)[0])(pairs, keys)
+            for drift in (model, exact_drift(config))
         ]
         return *both, jnp.mean(pairs.x0**2, axis=1)
 
     learned, floor, square = (np.asarray(a, float) for a in all_of(jax.random.fold_in(key, 1)))
-
-    def estimate(values):
-        return Estimate(values.mean(), values.std() / np.sqrt(num))
-
-    return {
-        "learned: loss": estimate(learned),
-        "exact drift: loss": estimate(floor),
-        "learned: loss above the exact drift's": estimate(learned - floor),
-        "variance of a coordinate": estimate(square),
-    }
+    yield "learned: loss", mean_and_error(learned)
+    yield "exact drift: loss", mean_and_error(floor)
+    yield "learned: loss above the exact drift's", mean_and_error(learned - floor)
+    yield "variance of a coordinate", mean_and_error(square)
 
 
-def angle_kl(law, counts) -> float:
-    """Return KL_θ of counted sectors from a known law of the plane."""
-    masses = pf.estimators.sector_masses(law.log_prob, radius=9.0)
-    return pf.estimators.counts_kl(masses * counts.sum(), counts)
+def exact_drift(config):
+    """Return the drift that the network should learn."""
+    return pf.paths.ExactDrift(pf.paths.QuadraticPoint(config.scale), pf.targets.JumpConditional())
 
 
-def _sectors(x):
-    import jax
-
+def sectors(x):
+    """Return which of 64 sectors of the plane a point is in, as a row of zeros and a one."""
     return {"sectors": jax.nn.one_hot(pf.estimators.sector(x), 64)}
 
 
-def _forecast(config: Config, label: str, drift, epsilon, folder, key) -> float:
-    import jax.numpy as jnp
-
-    law = system().exact_conditional
-    samples = pf.simulate(
-        pf.dynamics.PointForecast(drift, path(config), epsilon),
-        jnp.broadcast_to(law.centre, (config.samples, 2)),
-        times=pf.paths.uniform_times(config.steps),
-        observe=_sectors,
-        keep=pf.drivers.Keep(1, particles=KEPT),
-        folder=folder.stage(f"forecast-{stage_name(label)}"),
-        key=key,
-    )
-    return angle_kl(law(law.centre), config.samples * samples.record["sectors"][-1])
+def angle_kl(lag, counts):
+    """Return KL_θ of counted sectors from the exact law `lag` after the state μ_0."""
+    law = pf.targets.JumpConditional(lag=lag)
+    masses = pf.estimators.sector_masses(law(law.centre).log_prob, radius=9.0)
+    return pf.estimators.counts_kl(masses * counts.sum(), counts)
 
 
-def stage_name(label: str) -> str:
-    """Return the part of a stage's name that stands for a label."""
-    return label.replace(",", "").replace(" ", "-").replace("ö", "oe").replace("σ", "sigma")
-
-
-def _place(x):
-    return {"x": x}
-
-
-def _place_and_start(state):
-    return {"x": state.x, "start": state.context}
-
-
-def _scores(config: Config, model, folder, key) -> dict[str, Estimate]:
-    """Roll out ensembles from stationary states and score every lead."""
-    import jax
-    import jax.numpy as jnp
-
-    cases, members = config.ensemble.cases, config.ensemble.members
-    dynamics, times = pf.dynamics, pf.paths.uniform_times(config.steps)
-    kernels = {
-        "learned": dynamics.Lead(recipe(config).kernel(model), times),
-        "perfect ensemble": system(),
-    }
-    keys = jax.random.split(jax.random.fold_in(key, 2), cases)
-    x0 = jax.jit(jax.vmap(lambda k: system().path.sample(key=k)))(keys)
-    start_too = pf.drivers.OfState(_place_and_start)
-    truth = _roll(system(), x0, folder.stage("truth"), key, observe=start_too, context=x0)
-    index = jnp.stack(jnp.divmod(jnp.arange(cases * members), members), -1)
-    start, results = jnp.repeat(x0, members, axis=0), {}
-    for label, kernel in kernels.items():
-        stage = folder.stage(f"ensemble-{stage_name(label)}")
-        x = _roll(kernel, start, stage, key, index=index)
-        results |= _energy_scores(label, x.reshape(LEADS, cases, members, 2), truth)
-    law = system().exact_conditional
-    four = pf.targets.JumpConditional(lag=LEADS * law.lag)
-    start = jnp.broadcast_to(law.centre, (config.samples, 2))
-    x = _roll(kernels["learned"], start, folder.stage("four-leads"), key)
-    counts = pf.estimators.sector_counts(x[-1])
-    results["learned, four leads: KL"] = Estimate(angle_kl(four(law.centre), counts))
-    still = jnp.broadcast_to(x0[None, :, None], (LEADS, cases, 2, 2))  # the score is |x0 − y|
-    return results | _energy_scores("persistence", still, truth)
-
-
-def _roll(kernel, start, stage, key, *, observe=_place, **options):
-    """Return the states at every lead, (leads, particles, 2)."""
-    samples = pf.simulate(
-        kernel, start, steps=LEADS, observe=observe, folder=stage, key=key, **options
-    )
-    return samples.record["x"]
-
-
-def _energy_scores(label: str, members, truth) -> dict[str, Estimate]:
-    import jax
-    import numpy as np
-
-    score = jax.jit(jax.vmap(jax.vmap(pf.estimators.fair_energy_score)))
-    found = np.asarray(score(members, truth), float)
-    return {
-        f"{label}: energy score, lead {n + 1}": Estimate(
-            found[n].mean(), found[n].std() / np.sqrt(found.shape[1])
-        )
-        for n in (0, LEADS - 1)
-    }
+def mean_and_error(values):
+    """Return the mean over the last axis and its standard error."""
+    values = np.asarray(values, float)
+    return values.mean(-1), values.std(-1) / np.sqrt(values.shape[-1])

@@ -108,11 +108,10 @@ def figures(config, done):
     )
     rows = {}
     for name, series in runs.items():
-        q2, law = _mean(series["charge"] ** 2), laws[name]
-        if q2 is not None:  # else frozen: the plaquette's error bar is not honest either
-            rows[f"⟨Q²⟩, {name}"] = (q2.mean, q2.error, law.q2)
-            plaquette = _mean(series["plaquette"])
-            rows[f"plaquette, {name}"] = (plaquette.mean, plaquette.error, law.plaquette)
+        q2, plaquette = _mean(series["charge"] ** 2), _mean(series["plaquette"])
+        if q2 and plaquette:  # else frozen: the plaquette's error bar is not honest either
+            rows[f"⟨Q²⟩, {name}"] = (q2.mean, q2.error, laws[name].q2)
+            rows[f"plaquette, {name}"] = (plaquette.mean, plaquette.error, laws[name].plaquette)
     yield "against-exact", plots.against_exact(rows)
 
 

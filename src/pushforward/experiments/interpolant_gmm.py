@@ -2,229 +2,191 @@ r"""A stochastic interpolant of three Gaussians in the plane (arXiv 2303.08797, 
 
 The velocity of the path is known here, so the sampler is judged apart from the network: bias of
 E[−log p] for the ODE, for SDEs with any noise (one stacked kernel), and log densities along the
-flow against the exact ones. Beside it a network that saw only samples.
+flow ([diffrax2021]) against the exact ones. Beside it a network that saw only samples.
 """
-
-from typing import Any
-
-from pydantic import Field
 
 import pushforward as pf
 
-from ._config import Config as Base
-from ._config import Fit, Group
-from ._expected import Estimate, Exact, Expected, Measured, at_most, within
+from ..harness import Config as Base
+from ..harness import Fit, Group, at_most, eqx, exact, jax, jnp, key, measured, np, within
 
-EPSILONS = (0.0, 0.1, 0.3, 1.0, 3.0)
-SHOWN = (0.0, 0.3, 3.0)
-
-
-class Training(Fit):
-    """Training on fresh samples of the mixture."""
-
-    steps: int = Field(default=4000, ge=1, le=10**8, description="optimiser steps")
-    batch: int = Field(default=512, ge=1, le=2**20, description="samples a step")
-    ema: float = Field(default=0.995, ge=0, lt=1, description="decay of the averaged weights")
-    width: int = Field(default=128, ge=4, le=4096, description="hidden units of three layers")
+EPSILONS, SHOWN = (0.0, 0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 3.0)
+ENTROPY, LIMITS = 1.8629379501, (-4.0, 3.4, -4.2, 3.2)
 
 
 class Sampling(Group):
     """All samplers march [0, 1] by equal steps."""
 
-    walkers: int = Field(default=40_000, ge=500, le=10**8, description="samples of every run")
-    steps: int = Field(default=48, ge=4, multiple_of=4, le=10**5, description="steps of Heun")
-    paths: int = Field(default=24, ge=1, le=1000, description="paths that are drawn")
+    walkers: int = key(40_000, "samples of every run", ge=500, le=10**8)
+    steps: int = key(48, "steps of Heun", ge=4, multiple_of=4, le=10**5)
+    paths: int = key(24, "paths that are drawn", ge=1, le=1000)
 
 
 class Likelihood(Group):
     """Densities of samples of the mixture along the flow."""
 
-    points: int = Field(default=500, ge=10, le=10**6, description="points")
-    steps: int = Field(default=100, ge=1, le=10**5, description="steps of the 3/8 rule")
+    points: int = key(500, "points", ge=10, le=10**6)
+    steps: int = key(100, "steps of the 3/8 rule", ge=1, le=10**5)
 
 
 class Config(Base):
     """All keys of the experiment."""
 
-    x64: bool = Field(default=True, description="compute in float64")
-    fit: Training = Training()
+    x64: bool = key(True, "compute in float64")
+    width: int = key(128, "hidden units of each of three layers", ge=4, le=4096)
+    fit: Fit = Fit(steps=4000, batch=512, ema=0.995)
     sampling: Sampling = Sampling()
     likelihood: Likelihood = Likelihood()
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS = {
     "smoke": {
-        "fit": {"steps": 3000, "batch": 256, "ema": 0.99, "width": 64, "learning_rate": 3e-3},
+        "width": 64,
+        "fit": {"steps": 3000, "batch": 256, "ema": 0.99, "learning_rate": 3e-3},
         "sampling": {"walkers": 10_000, "steps": 40},
         "likelihood": {"points": 200},
     },
     "laptop": {"sampling": {"walkers": 200_000}},
     "paper": {
-        "fit": {"steps": 20_000, "ema": 0.999, "width": 256},
+        "width": 256,
+        "fit": {"steps": 20_000, "ema": 0.999},
         "sampling": {"walkers": 1_000_000, "steps": 100},
     },
 }
 
-ENTROPY = Exact("quadrature")
-EXPECTED = (
-    Expected("exact velocity, SDE: E[−log p]", 1.8629379501, within(4), ENTROPY),
-    Expected("exact velocity, SDE: E[x1]", 0.3, within(4), Exact("moment of the mixture")),
-    Expected("exact velocity, SDE: E[x2]", -0.55, within(4), Exact("moment of the mixture")),
-    Expected("exact velocity: largest error of log p", 1e-4, at_most(), Measured("acceptance 9")),
-    Expected("learned: E[log p − log q]", 0.1, at_most(), Measured("2 CPU cores, seed 0")),
-)
-REFERENCES = ("interpolants2023", "sit", "diffrax2021")
-EXTENDS = "train"
 
-
-def build(config: Config) -> Any:
-    """Return the untrained velocity."""
-    return recipe(config).model
-
-
-def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
-    """Return the SDE sampler, its times and the base."""
-    parts = recipe(config)
-    return parts.kernel(model), parts.times, parts.initial
-
-
-def recipe(config: Config) -> Any:
-    """Return the interpolant of the mixture."""
-    import jax
-
+def recipe(config, key):
+    """Return the interpolant of the mixture, sampled by an SDE."""
     return pf.recipes.interpolant(
         pf.targets.asymmetric_mixture(),
-        width=config.fit.width,
+        width=config.width,
         steps=config.sampling.steps,
         key=jax.random.key(config.seed % 2**32),
     )
 
 
-def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
+def expected(config, preset):
+    """Yield entropy and mean of the mixture, and how near the densities should come."""
+    moment = exact("moment of the mixture")
+    yield "exact velocity, SDE: E[−log p]", within(4, ENTROPY, exact("quadrature"))
+    yield "exact velocity, SDE: E[x1]", within(4, 0.3, moment)
+    yield "exact velocity, SDE: E[x2]", within(4, -0.55, moment)
+    yield "exact velocity: largest error of log p", at_most(1e-4, measured("acceptance 9"))
+    yield "learned: E[log p − log q]", at_most(0.1, measured("2 CPU cores, seed 0"))
+
+
+def run(config, lab):
     """Train, sample by the exact and the learned velocity, scan the noise, read densities."""
-    import jax
+    keys, how = [jax.random.fold_in(lab.key, k) for k in range(5)], config.sampling
+    parts, law, path = lab.recipe, pf.targets.asymmetric_mixture(), pf.paths.Linear()
+    learned = lab.train("train", parts, config.fit, key=keys[0])
+    velocities = {"exact velocity": pf.paths.ExactVelocity(path, law), "learned": learned}
 
-    keys = [jax.random.fold_in(key, k) for k in range(5)]
-    parts, law = recipe(config), pf.targets.asymmetric_mixture()
-    exact = pf.paths.ExactVelocity(pf.paths.Linear(), law)
-    learned = _train(config, parts, folder, keys[0])
+    kernels = {f"{label}, SDE": parts.kernel(b) for label, b in velocities.items()}
+    kernels["learned, ODE"] = pf.dynamics.probability_flow(pf.paths.Predictor(learned, path))
+    grid = {"times": parts.times, "initial": parts.initial}
+    for label, kernel in kernels.items():
+        samples = lab.simulate(
+            f"sample-{label.replace(', ', '-').replace(' ', '-').lower()}", kernel, how.walkers,
+            keep=pf.drivers.Keep(how.steps // 4, particles=4000), key=keys[1], **grid,
+        )  # fmt: skip
+        mean = samples.mean()
+        yield f"{label}: E[−log p]", samples.mean(law)
+        for i in range(2):
+            yield f"{label}: E[x{i + 1}]", (mean.value[i], mean.error[i])
 
-    results: dict[str, Estimate] = {}
-    for label, velocity in (("exact velocity", exact), ("learned", learned)):
-        samples = _sample(config, parts, parts.kernel(velocity), f"{label} sde", folder, keys[1])
-        results |= _numbers(f"{label}, SDE", samples, law)
-    flow = pf.dynamics.probability_flow(pf.paths.Predictor(learned, pf.paths.Linear()))
-    results |= _numbers(
-        "learned, ODE", _sample(config, parts, flow, "learned ode", folder, keys[1]), law
-    )
-    _scan(config, parts, parts.kernel(exact), folder, keys[2])
-    _paths(config, parts, parts.kernel(exact), folder, keys[3])
-    return results | _densities(config, law, exact, learned, folder, keys[4])
+    sde = kernels["exact velocity, SDE"]
+    lab.simulate(  # every noise at once
+        "scan", with_noises(sde, EPSILONS), how.walkers // len(EPSILONS), **grid,
+        stacked=noise, observe=lambda x: {"energy": law(x), "energy2": law(x) ** 2},
+        members=names(EPSILONS), key=keys[2],
+    )  # fmt: skip
+    start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(keys[3], how.paths))
+    lab.simulate(
+        "paths", with_noises(sde, SHOWN), jnp.broadcast_to(start, (len(SHOWN), *start.shape)),
+        times=jnp.linspace(0.0, 1.0, 4 * how.steps + 1), stacked=noise,
+        keep=pf.drivers.Keep(1), members=names(SHOWN), key=keys[3],
+    )  # fmt: skip
 
-
-def _train(config: Config, parts: Any, folder: Any, key: Any) -> Any:
-    from ._choices import train
-
-    model, _ = train(config.fit, parts, folder.stage("train"), key=key)
-    pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "interpolant-gmm"})
-    return model
-
-
-def _sample(config: Config, parts: Any, kernel: Any, label: str, folder: Any, key: Any) -> Any:
-    return pf.simulate(
-        kernel,
-        config.sampling.walkers,
-        times=parts.times,
-        initial=parts.initial,
-        keep=pf.drivers.Keep(config.sampling.steps // 4, particles=4000),
-        folder=folder.stage(f"sample-{label.replace(' ', '-')}"),
-        key=key,
-    )
+    found = lab.compute("densities", lambda: densities(config, law, velocities, keys[4]))
+    error, gap = (found["truth"] - found[label] for label in velocities)
+    yield "exact velocity: largest error of log p", np.max(np.abs(error))
+    yield "learned: E[log p − log q]", (gap.mean(), gap.std(ddof=1) / np.sqrt(gap.size))
 
 
-def _noise(kernel: Any) -> Any:
+def figures(config, done):
+    """Draw training, samples, the cloud along the path, trajectories, the noise, densities."""
+    plots, runs = pf.report.plots, done.matching("sample-*")
+    if "train" in done:
+        yield "training", plots.curves(done["train"])
+    if runs:
+        clouds = {label: samples.draws["x"][-1] for label, samples in runs.items()}
+        yield "samples", plots.scatter(clouds, limits=LIMITS, density=log_density)
+        yield "along", plots.particles(
+            {label: samples for label, samples in runs.items() if "sde" in label},
+            limits=LIMITS, density=lambda label, t, x: log_density(x, t),
+        )  # fmt: skip
+    if "paths" in done:
+        tracks = np.moveaxis(done["paths"].draws["x"], 1, 0)
+        yield "paths", plots.trajectories(
+            dict(zip(names(SHOWN), tracks, strict=True)), limits=LIMITS,
+            density=lambda x: 0.3 * log_density(x),  # flattened, so that all modes are seen
+            caption="The same starting points carried by the exact velocity, with three noises.",
+        )  # fmt: skip
+    if "scan" in done:
+        mean, second = (done["scan"].record[name][-1] for name in ("energy", "energy2"))
+        place, num = np.arange(len(EPSILONS)), config.sampling.walkers // len(EPSILONS)
+        figure = plots.curves(
+            {"exact velocity, SDE": (place, mean - ENTROPY, np.sqrt((second - mean**2) / num))},
+            exact=0.0, xlabel=r"$\varepsilon/\alpha$", points=True, title="Any noise",
+            caption=f"Every noise has the same law: {config.sampling.steps} steps of stochastic "
+            f"Heun with the exact velocity, {num} samples each, one compilation.",
+        )  # fmt: skip
+        figure.axes[0].set(ylabel=r"bias of $E[-\log p]$", xticks=place, xticklabels=EPSILONS)
+        yield "noise", figure
+    if "densities" in done:
+        found = done["densities"]
+        truth, labels = found["truth"], ("exact velocity", "learned")
+        span = np.array([truth.min(), truth.max()])
+        text = "Log densities of samples of the mixture by the flow, against the exact ones."
+        yield "densities", plots.curves(
+            {r"$\log q(x)$ along the flow": {label: (truth, found[label]) for label in labels}},
+            exact=(span, span), xlabel=r"$\log p(x)$", points=True, title="Densities", caption=text,
+        )  # fmt: skip
+        yield "density-errors", plots.histogram(
+            {label: np.maximum(np.abs(found[label] - truth), 1e-12) for label in labels},
+            xlabel=r"$|\log q - \log p|$", log=True, title="Errors of the densities", caption=text,
+        )  # fmt: skip
+
+
+def log_density(x, t=1.0):
+    """Return log ρ_t at one point: each Gaussian has mean t m_k, covariance t² C_k + (1 − t)²."""
+    law = pf.targets.asymmetric_mixture()
+    variances = t**2 * law.variances + (1 - t) ** 2
+    return -type(law)(law.log_weights, t * law.means, variances, law.axes)(x)
+
+
+def densities(config, law, velocities, key):
+    """Return points of the mixture, their exact log densities and those along each flow."""
+    keys = jax.random.split(key, config.likelihood.points)
+    x = jax.vmap(lambda k: law.sample(key=k))(keys)
+    times, found = jnp.linspace(0.0, 1.0, config.likelihood.steps + 1), {}
+    for label, velocity in velocities.items():
+        flow = pf.paths.Predictor(velocity, pf.paths.Linear())
+        found[label] = pf.recipes.log_likelihood(flow, x, times=times).value
+    return {"x": x, "truth": jax.vmap(law.log_prob)(x)} | found
+
+
+def noise(kernel):
+    """Return the factor n of ε = n α."""
     return kernel.epsilon.scale
 
 
-def scanned(kernel: Any, scales: Any) -> Any:
-    """Return the SDE kernel with a stack of noises: the factors n of ε = n α."""
-    import equinox as eqx
-    import jax.numpy as jnp
-
-    return eqx.tree_at(_noise, kernel, jnp.asarray(scales, float))
+def with_noises(kernel, scales):
+    """Return the SDE kernel with a stack of noises."""
+    return eqx.tree_at(noise, kernel, jnp.asarray(scales, float))
 
 
-def _scan(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> None:
-    """Sample with every noise at once; what is kept is −log p of the samples."""
-    import jax.numpy as jnp
-
-    law, num = pf.targets.asymmetric_mixture(), config.sampling.walkers // len(EPSILONS)
-    pf.simulate(
-        scanned(kernel, EPSILONS),
-        num,
-        times=jnp.linspace(0.0, 1.0, config.sampling.steps + 1),
-        initial=parts.initial,
-        stacked=_noise,
-        observe=lambda x: {"energy": law(x), "energy2": law(x) ** 2},
-        folder=folder.stage("scan"),
-        key=key,
-    )
-
-
-def _paths(config: Config, parts: Any, kernel: Any, folder: Any, key: Any) -> None:
-    """March the same starting points with three noises and keep every step."""
-    import jax
-    import jax.numpy as jnp
-
-    draw = jax.vmap(lambda k: parts.initial.sample(key=k))
-    start = draw(jax.random.split(key, config.sampling.paths))
-    pf.simulate(
-        scanned(kernel, SHOWN),
-        jnp.broadcast_to(start[None], (len(SHOWN), *start.shape)),
-        times=jnp.linspace(0.0, 1.0, 4 * config.sampling.steps + 1),
-        stacked=_noise,
-        keep=pf.drivers.Keep(1),
-        folder=folder.stage("paths"),
-        key=key,
-    )
-
-
-def _numbers(label: str, samples: Any, law: Any) -> dict[str, Estimate]:
-    mean, energy = samples.mean(), samples.mean(law)
-    return {f"{label}: E[−log p]": Estimate(float(energy.value), float(energy.error))} | {
-        f"{label}: E[x{i + 1}]": Estimate(float(mean.value[i]), float(mean.error[i]))
-        for i in range(2)
-    }
-
-
-def _densities(config, law, exact, learned, folder, key) -> dict[str, Estimate]:
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    keys = jax.random.split(key, config.likelihood.points)
-    x = jax.vmap(lambda k: law.sample(key=k))(keys)
-    times, truth = jnp.linspace(0.0, 1.0, config.likelihood.steps + 1), jax.vmap(law.log_prob)(x)
-    found = {
-        name: pf.recipes.log_likelihood(
-            pf.paths.Predictor(velocity, pf.paths.Linear()), x, times=times
-        ).value
-        for name, velocity in (("exact velocity", exact), ("learned", learned))
-    }
-    pf.formats.write_npz(folder.path / "densities.npz", {"x": x, "truth": truth} | found)
-    gap = np.asarray(truth - found["learned"])
-    return {
-        "exact velocity: largest error of log p": Estimate(
-            float(jnp.max(jnp.abs(found["exact velocity"] - truth)))
-        ),
-        "learned: E[log p − log q]": Estimate(
-            float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(gap.size))
-        ),
-    }
-
-
-def figures(folder: Any) -> dict[str, Any]:
-    """Draw the figures of a run, finished or not, from its folder alone."""
-    from ._interpolant_figures import draw
-
-    return draw(folder)
+def names(scales):
+    """Return what each level of noise is called."""
+    return ["ODE" if n == 0 else f"ε = {n:g} α" for n in scales]

@@ -159,6 +159,7 @@ def figures(config, done):
             f"order-{label}",
             plots.scatter(
                 {f"sample {s}": m[s] for s in order[[0, len(order) // 2, -1]]},
+                limits=1.05 * float(np.abs(m).max()),
                 title=f"Order parameter, {title}",
                 caption="The mean m of φ over sites and slices. Rotations are a symmetry of every "
                 "sample, so the law is a ring or a disc.",

@@ -8,60 +8,41 @@ Without a trained classifier the judge is the nearest class mean of the training
 about nine test digits in ten rightly, and says of samples how often they look like their label.
 """
 
-from typing import Any, Literal
-
-from pydantic import Field
+import dataclasses
 
 import pushforward as pf
 
-from ._config import Config as Base
-from ._config import Fit, Group
-from ._expected import Estimate, Expected, Goal, Measured, at_least, at_most
+from ..harness import GOAL, Fit, Group, at_least, at_most, eqx, jax, jnp, key, measured, np
+from ..harness import Config as Base
 
-EPSILONS = (0.0, 0.3, 1.0, 3.0)
-CLASSES = 10
-
-
-class Training(Fit):
-    """Training on the 1,438 training digits."""
-
-    steps: int = Field(default=4000, ge=1, le=10**8, description="optimiser steps")
-    batch: int = Field(default=64, ge=1, le=2**16, description="digits a step")
-    optimiser: Literal["adam", "adamw", "radam", "sgd", "lion"] = Field(
-        default="adamw", description="rule of the update"
-    )
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="peak learning rate")
-    schedule: Literal["constant", "cosine", "warmup_cosine", "sqrt_decay", "exponential"] = Field(
-        default="warmup_cosine", description="learning rate along the steps"
-    )
-    ema: float = Field(default=0.995, ge=0, lt=1, description="decay of the averaged weights")
+EPSILONS, CLASSES, LABELS = (0.0, 0.3, 1.0, 3.0), 10, (3, 8)
 
 
 class Network(Group):
     """The transformer."""
 
-    width: int = Field(default=96, ge=4, le=4096, multiple_of=4, description="width of a token")
-    depth: int = Field(default=4, ge=1, le=64, description="blocks")
-    heads: int = Field(default=4, ge=1, le=64, description="heads; divides the width")
+    width: int = key(96, "width of a token", ge=4, le=4096, multiple_of=4)
+    depth: int = key(4, "blocks", ge=1, le=64)
+    heads: int = key(4, "heads; divides the width", ge=1, le=64)
 
 
 class Sampling(Group):
     """Stochastic Heun on equal steps of [0, 1]."""
 
-    steps: int = Field(default=25, ge=5, multiple_of=5, le=10**5, description="steps")
-    each: int = Field(default=20, ge=10, le=10**5, description="samples of each class")
-    guidance: tuple[float, ...] = Field(default=(1.0, 2.0), description="guidance scales")
+    steps: int = key(25, "steps", ge=5, multiple_of=5, le=10**5)
+    each: int = key(20, "samples of each class", ge=10, le=10**5)
+    guidance: tuple[float, ...] = key((1.0, 2.0), "guidance scales")
 
 
 class Config(Base):
     """All keys of the experiment."""
 
-    fit: Training = Training()
+    fit: Fit = Fit(steps=4000, batch=64, optimiser="adamw", learning_rate=2e-3, ema=0.995)
     network: Network = Network()
     sampling: Sampling = Sampling()
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS = {
     "smoke": {
         "fit": {"steps": 2000, "ema": 0.99, "learning_rate": 4e-3},
         "network": {"width": 32, "depth": 2},
@@ -74,43 +55,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sampling": {"steps": 50, "each": 200},
     },
 }
-EXPECTED = (
-    Expected(
-        "training loss, last tenth", 0.75, at_most(), Measured("2 CPU cores, seed 0"),
-        presets=("smoke",),
-    ),
-    Expected(
-        "training loss, last tenth", 0.45, at_most(), Measured("a prototype, without noise: .384"),
-        presets=("laptop", "paper"),
-    ),
-    Expected("look like their label, guidance 2", 0.8, at_least(), Goal(), presets=("laptop",)),
-)  # fmt: skip
-REFERENCES = ("sit", "interpolants2023")
-EXTENDS = "train"
 
 
-def build(config: Config) -> Any:
-    """Return the untrained transformer."""
-    return recipe(config).model
+def recipe(config, key):
+    """Return SiT on the training digits, sampled without guidance."""
+    how = pf.paths.Linear(), pf.paths.Velocity(), pf.paths.NoiseLevel()
+    return dataclasses.replace(guided(config), kernel=eqx.Partial(pf.recipes.sde_kernel, *how))
 
 
-def sampler(config: Config, model: Any) -> tuple[Any, Any, Any]:
-    """Return the unguided sampler of one class (its context is the null label)."""
-    parts = recipe(config)
-    path, noise = pf.paths.Linear(), pf.paths.NoiseLevel()
-    return (
-        pf.recipes.sde_kernel(path, pf.paths.Velocity(), noise, model),
-        parts.times,
-        parts.initial,
-    )
-
-
-def recipe(config: Config) -> Any:
-    """Return the SiT recipe on the training digits."""
-    import jax
-
-    network = config.network
-    train, _ = pf.formats.split_digits()
+def guided(config):
+    """Return SiT on the training digits; its kernel has a guidance scale."""
+    network, (train, _) = config.network, pf.formats.split_digits()
     return pf.recipes.sit(
         train.images,
         train.labels,
@@ -122,115 +77,106 @@ def recipe(config: Config) -> Any:
     )
 
 
-def run(config: Config, folder: Any, *, key: Any) -> dict[str, Estimate]:
+def expected(config, preset):
+    """Yield how low the loss should come, and how often samples look like their label."""
+    if preset == "smoke":
+        yield "training loss, last tenth", at_most(0.75, measured("2 CPU cores, seed 0"))
+    if preset in ("laptop", "paper"):
+        source = measured("a prototype, without noise: .384")
+        yield "training loss, last tenth", at_most(0.45, source)
+    if preset == "laptop" and 2.0 in config.sampling.guidance:
+        yield "look like their label, guidance 2", at_least(0.8, GOAL)
+
+
+def run(config, lab):
     """Train, sample every class with every guidance, and one sample with every noise."""
-    import jax
+    keys = [jax.random.fold_in(lab.key, k) for k in range(3)]
+    model = lab.train("train", lab.recipe, config.fit, key=keys[0])
+    pf.formats.write_sit(lab.folder.path / "sit.safetensors", model)
+    loss = lab.done["train"].metrics["loss"]
+    yield "training loss, last tenth", loss[-max(1, len(loss) // 10) :].mean()
+    _, test = pf.formats.split_digits()
+    yield "test digits nearest to their class mean", share(test.images / 8.0 - 1, test.labels)
 
-    keys = [jax.random.fold_in(key, k) for k in range(3)]
-    parts = recipe(config)
-    model, loss = _train(config, parts, folder, keys[0])
-    samples = _grids(config, parts, model, folder, keys[1])
-    _ways(config, parts, model, folder, keys[2])
-    results = {
-        "training loss, last tenth": Estimate(loss),
-        "test digits nearest to their class mean": _share(*_test()),
-    }
-    for scale, x in zip(config.sampling.guidance, samples, strict=True):
-        results[f"look like their label, guidance {scale:g}"] = _share(x, _labels(config))
-    return results
-
-
-def _train(config: Config, parts: Any, folder: Any, key: Any) -> tuple[Any, float]:
-    from ._choices import train
-
-    model, history = train(config.fit, parts, folder.stage("train"), key=key)
-    pf.formats.write_sit(folder.path / "sit.safetensors", model)
-    pf.save(folder.path / "model.safetensors", model, metadata={"experiment": "sit-digits"})
-    loss = history.metrics["loss"]
-    return model, float(loss[-max(1, len(loss) // 10) :].mean())
-
-
-def _guidance(kernel: Any) -> Any:
-    return kernel.predictor.model.scale
-
-
-def _noise(kernel: Any) -> Any:
-    return kernel.epsilon.scale
-
-
-def _labels(config: Config) -> Any:
-    import numpy as np
-
-    return np.repeat(np.arange(CLASSES), config.sampling.each)
-
-
-def _grids(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> Any:
-    """Sample all classes; the guidance scales are one stacked kernel."""
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    scales, labels = jnp.asarray(config.sampling.guidance), _labels(config)
+    parts, scales = guided(config), config.sampling.guidance
+    kernel, labels = parts.kernel(model), np.repeat(np.arange(CLASSES), config.sampling.each)
     shape = (len(scales), len(labels))
-    start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(key, shape[1]))
-    kernel = eqx.tree_at(_guidance, parts.kernel(model), scales)
-    samples = pf.simulate(
-        kernel,
+    start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(keys[1], shape[1]))
+    samples = lab.simulate(
+        "grids",
+        eqx.tree_at(guidance, kernel, jnp.asarray(scales)),
         jnp.broadcast_to(start[None], (*shape, *start.shape[1:])),  # every scale from one noise
         times=parts.times,
-        stacked=_guidance,
+        stacked=guidance,
         context=jnp.broadcast_to(labels[None], shape),
         index=jnp.broadcast_to(jnp.arange(shape[1])[None], shape),
         keep=pf.drivers.Keep(config.sampling.steps),
-        folder=folder.stage("grids"),
-        key=key,
+        members=[f"guidance {scale:g}" for scale in scales],
+        key=keys[1],
     )
-    return np.asarray(samples.x)
+    for scale, x in zip(scales, samples.x, strict=True):
+        yield f"look like their label, guidance {scale:g}", share(x, labels)
 
-
-def _ways(config: Config, parts: Any, model: Any, folder: Any, key: Any) -> None:
-    """March one noise to a digit with every ε, guidance 2, and keep a few times."""
-    import equinox as eqx
-    import jax.numpy as jnp
-
-    labels, size = jnp.array([3, 8]), len(EPSILONS)
-    start = jnp.stack([parts.initial.sample(key=key)] * 2)
-    kernel = eqx.tree_at(
-        lambda k: (_guidance(k), _noise(k)),
-        parts.kernel(model),
-        (jnp.asarray(2.0), jnp.asarray(EPSILONS)),
-    )
-    pf.simulate(
-        kernel,
-        jnp.broadcast_to(start[None], (size, *start.shape)),
+    shape = (len(EPSILONS), len(LABELS))
+    start = parts.initial.sample(key=keys[2])
+    kernel = eqx.tree_at(guidance, kernel, jnp.asarray(2.0))
+    lab.simulate(
+        "ways",
+        eqx.tree_at(noise, kernel, jnp.asarray(EPSILONS)),
+        jnp.broadcast_to(start, (*shape, *start.shape)),
         times=parts.times,
-        stacked=_noise,
-        context=jnp.broadcast_to(labels[None], (size, 2)),
+        stacked=noise,
+        context=jnp.broadcast_to(jnp.array(LABELS), shape),
         keep=pf.drivers.Keep(config.sampling.steps // 5),
-        folder=folder.stage("ways"),
-        key=key,
+        members=noises(),
+        key=keys[2],
     )
 
 
-def _test() -> tuple[Any, Any]:
-    _, test = pf.formats.split_digits()
-    return test.images / 8.0 - 1, test.labels
+def figures(config, done):
+    """Draw training, ten digits of each class, and the ways from noise to digit."""
+    plots = pf.report.plots
+    if "train" in done:
+        yield "training", plots.curves(done["train"])
+    if "grids" in done:
+        train, _ = pf.formats.split_digits()
+        real = np.stack([train.images[train.labels == c][:10, 0] for c in range(CLASSES)])
+        grids = {"training digits": real / 8.0 - 1}
+        for scale, x in zip(
+            config.sampling.guidance[:2], done["grids"].draws["x"][-1], strict=False
+        ):
+            grids[f"samples, guidance {scale:g}"] = x[:, 0].reshape(CLASSES, -1, 8, 8)[:, :10]
+        text = "One row a class. Every guidance scale starts from the same noise."
+        yield "grids", plots.images(grids, title="Digits", caption=text)
+    if "ways" in done:
+        x = done["ways"].draws["x"].swapaxes(0, 1)  # (noises, times, labels, 1, 8, 8)
+        text = "From noise to digit along the ODE and along SDEs with more noise, guidance 2."
+        yield "ways", plots.images(
+            {f"the same noise, label {c}": x[:, :, k, 0] for k, c in enumerate(LABELS)},
+            xlabel="$t$", xticks=[f"{t:.3g}" for t in np.linspace(0, 1, x.shape[1])],
+            yticks=noises(), title="Ways", caption=text,
+        )  # fmt: skip
 
 
-def _share(x: Any, labels: Any) -> Estimate:
+def guidance(kernel):
+    """Return the guidance scale of a kernel."""
+    return kernel.predictor.model.scale
+
+
+def noise(kernel):
+    """Return the factor n of ε = n α."""
+    return kernel.epsilon.scale
+
+
+def noises():
+    """Return what each level of noise is called."""
+    return ["ODE" if n == 0 else f"ε = {n:g} α" for n in EPSILONS]
+
+
+def share(x, labels):
     """Return how many images are nearest to the mean training digit of their class."""
-    import numpy as np
-
     train, _ = pf.formats.split_digits()
     means = np.stack([train.images[train.labels == c].mean(0) for c in range(CLASSES)]) / 8.0 - 1
     distance = ((np.asarray(x)[:, None] - means[None]) ** 2).sum((2, 3, 4))
     share = float((distance.argmin(1) == labels).mean())
-    return Estimate(share, max((share * (1 - share) / len(labels)) ** 0.5, 1 / len(labels)))
-
-
-def figures(folder: Any) -> dict[str, Any]:
-    """Draw the figures of a run, finished or not, from its folder alone."""
-    from ._sit_figures import draw
-
-    return draw(folder)
+    return share, max((share * (1 - share) / len(labels)) ** 0.5, 1 / len(labels))

@@ -219,8 +219,10 @@ def _numbers(config, label, record):
         for name, found in {k: _mean(v) for k, v in series.items()}.items():
             if found is not None:
                 yield f"{label}: {name} {at}", (found.mean, found.error)
-    if (found := _mean(charge)) is not None:
-        yield f"{label}: tau of Q {at}", (found.tau_int, found.tau_int_error)
+    found = _mean(record["charge"][..., -1])
+    if found is not None:
+        last = place(config, config.beta[-1])
+        yield f"{label}: tau of Q {last}", (found.tau_int, found.tau_int_error)
     yield f"{label}: round trips a ladder", record["info.round_trips"].sum() / config.chains.num
 
 

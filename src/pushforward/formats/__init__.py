@@ -8,6 +8,7 @@ from .arrays import series_rows as series_rows
 from .arrays import write_csv as write_csv
 from .arrays import write_netcdf as write_netcdf
 from .arrays import write_npz as write_npz
+from .arviz import to_arviz as to_arviz
 from .digits import Digits as Digits
 from .digits import read_digits as read_digits
 from .digits import split_digits as split_digits
@@ -20,4 +21,3 @@ from .sit import read_sit as read_sit
 from .sit import sit_arrays as sit_arrays
 from .sit import sit_from_arrays as sit_from_arrays
 from .sit import write_sit as write_sit
-from .arviz import to_arviz as to_arviz

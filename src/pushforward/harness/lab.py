@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError, NotARun, StageMismatch
@@ -110,7 +111,7 @@ class Lab:
             Further arguments of `pf.fit`.
         """
         if how.ema is not None:
-            options.setdefault("ema", EMA(how.ema, ramp=True))
+            options.setdefault("ema", EMA(jnp.asarray(how.ema), ramp=True))
 
         def train(stage: Any) -> Any:
             return fit(
@@ -122,8 +123,7 @@ class Lab:
                 optimiser=optimiser(how),
                 batch=how.batch,
                 folder=stage,
-                key=self.key,
-                **options,
+                **({"key": self.key} | options),
             )
 
         model, self.done[name] = self._stage(name, train)

@@ -4,7 +4,7 @@ Every recipe takes `key`, for the initial weights and pilot runs (default `jax.r
 `steps`, the intervals of its time grid `times`; any other grid serves the same weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -34,19 +34,19 @@ class Recipe(eqx.Module):
     kernel
         Maps the model to the kernel that samples (a Module or `eqx.Partial`).
     objective, source
-        What `fit` needs.
+        What `fit` needs; None where nothing is trained.
     times
-        A good time grid for the kernel; None for chains, which are given `steps=`.
+        A good time grid for the kernel; of a chain, a number of steps, or None.
     initial
         The distribution that particles start from, or the points.
     """
 
     model: PyTree
     kernel: Callable[[PyTree], Any]
-    objective: AbstractObjective
-    source: AbstractSource
-    times: Float[Array, " n"] | None
-    initial: Any
+    objective: AbstractObjective | None = None
+    source: AbstractSource | None = None
+    times: Float[Array, " n"] | Sequence[float] | int | None = None
+    initial: Any = None
 
 
 def key_or_default(key: PRNGKey | None) -> PRNGKey:

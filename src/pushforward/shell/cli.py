@@ -224,11 +224,10 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="FILE.html")] = Path("comparison.html"),
 ) -> None:
     """Compare runs: settings that differ, numbers side by side, curves overlaid."""
-    from ..report import compare as side_by_side
+    from .. import report as reports
     from . import show
 
-    facts = side_by_side.compare(runs)
-    page = side_by_side.write_comparison(runs, out)
+    facts, page = reports.compare(runs), reports.write_comparison(runs, out)
     _answer(facts | {"page": str(page)}, lambda: show.comparison_text(facts, page))
 
 

@@ -21,7 +21,6 @@ from ..harness.record import Options, draw_page, prepare_jax
 from ..runs import RunFolder
 
 
-
 def _write_arviz(path: Path, arrays: Mapping[str, Any]) -> None:
     formats.to_arviz(arrays).to_netcdf(str(path))
 
