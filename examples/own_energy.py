@@ -6,7 +6,8 @@ that resume, a page of figures and a table beside the exact numbers (quadrature)
 
 import pushforward as pf
 from pushforward.harness import Config as Base
-from pushforward.harness import Fit, at_least, exact, jax, key, within
+from pushforward.harness import Fit, at_least, exact, key, within
+from pushforward.harness.lazy import jax
 
 
 class Config(Base):

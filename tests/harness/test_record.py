@@ -56,7 +56,7 @@ def test_a_finished_run(tmp_path, toy):
     assert summary["results"]["mean"]["expected"] == 0.5
     assert summary["seconds"]["total"] > 0
     entry = folder.environment()[0]
-    assert folder.values()["seed"] == 3
+    assert folder.config_values()["seed"] == 3
     assert {"versions", "devices", "command", "cores", "started"} <= set(entry)
     assert (tmp_path / "a/figures/numbers.svg").exists()
     assert "mean" in (tmp_path / "a/report.html").read_text()
@@ -247,7 +247,7 @@ def test_a_folder_in_use_and_a_folder_that_is_no_run(tmp_path, toy):
         start(toy, tmp_path / "a")
     with RunFolder.open(tmp_path / "a", write=True), pytest.raises(RunLocked):
         again(tmp_path / "a", 100, file=TOY)
-    with pytest.raises(NotARun, match="no config.toml"):
+    with pytest.raises(NotARun, match="no run.json"):
         again(tmp_path, file=None)
 
 

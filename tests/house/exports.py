@@ -92,7 +92,7 @@ def _first_line(value: Any) -> str:
 def _is_documented(value: Any) -> bool:
     """Tell whether a name has a docstring of its own; plain data (a tuple, a dict) needs none."""
     if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
-        return type(value).__module__ == "builtins"
+        return type(value).__module__ in ("builtins", "typing")
     return bool(value.__doc__) and not value.__doc__.startswith(f"{value.__name__}(")
 
 

@@ -4,18 +4,18 @@ import ast
 from collections import Counter
 from pathlib import Path
 
+from pushforward.harness import Group
+
 from .code import SOURCE, classes, name_of, parse
 
 
 def ambiguous_names() -> list[str]:
     """Name each public class that shares its name with another one."""
-    found = [cls for cls in classes() if not cls.__name__.startswith("_")]
-    count = Counter(cls.__name__ for cls in found if cls.__name__ not in PER_EXPERIMENT)
-    return [f"{name_of(cls)}: another class has this name" for cls in found
-            if count[cls.__name__] > 1]  # fmt: skip
-
-
-PER_EXPERIMENT = {"Config", "Network", "Chains", "Model", "Disorder"}  # groups of keys of one file
+    # groups of keys belong to the file of one experiment
+    found = [c for c in classes() if not c.__name__.startswith("_") and not issubclass(c, Group)]
+    count = Counter(cls.__name__ for cls in found)
+    twice = [cls for cls in found if count[cls.__name__] > 1]
+    return [f"{name_of(cls)}: another class has this name" for cls in twice]
 
 
 def import_circles() -> list[str]:

@@ -10,8 +10,9 @@ import dataclasses
 
 import pushforward as pf
 
-from ..harness import GOAL, Fit, Group, at_least, eqx, exact, jax, jnp, key, np, within
+from ..harness import GOAL, Fit, Group, at_least, exact, key, within
 from ..harness import Config as Base
+from ..harness.lazy import eqx, jax, jnp, np
 
 DIM, SHARE = 10, 0.2743785466  # of the right well
 

@@ -18,7 +18,8 @@ from typing import Literal
 import pushforward as pf
 
 from ..harness import Config as Base
-from ..harness import Fit, Group, at_most, eqx, exact, jax, jnp, key, measured, np, within
+from ..harness import Fit, Group, at_most, exact, key, measured, within
+from ..harness.lazy import eqx, jax, jnp, np
 
 MEAN, WIDTH, NUMBERS = (1.7, -0.6), 0.4, (1, 2, 4, 8)
 Method = Literal["LSD", "LMD", "PSD-U", "PSD-M", "FMM"]

@@ -9,8 +9,9 @@ Longer than other experiments: it judges the drift, single forecasts and roll-ou
 
 import pushforward as pf
 
-from ..harness import GOAL, Fit, Group, at_most, exact, jax, jnp, key, measured, np, within
+from ..harness import GOAL, Fit, Group, at_most, exact, key, measured, within
 from ..harness import Config as Base
+from ..harness.lazy import jax, jnp, np
 
 LAG, LEADS, LIMIT = 0.5, 4, 8.0
 FORECASTS = {

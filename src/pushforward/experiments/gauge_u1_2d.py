@@ -12,7 +12,8 @@ import math
 import pushforward as pf
 
 from ..harness import Config as Base
-from ..harness import Couplings, eqx, exact, jnp, key, np, within
+from ..harness import Couplings, exact, key, within
+from ..harness.lazy import eqx, jnp, np
 
 LARGEST = {"plaquette": 4, "<Q²>": 3}  # the largest β at which plain HMC still moves
 

@@ -8,7 +8,8 @@ flow ([diffrax2021]) against the exact ones. Beside it a network that saw only s
 import pushforward as pf
 
 from ..harness import Config as Base
-from ..harness import Fit, Group, at_most, eqx, exact, jax, jnp, key, measured, np, within
+from ..harness import Fit, Group, at_most, exact, key, measured, within
+from ..harness.lazy import eqx, jax, jnp, np
 
 EPSILONS, SHOWN = (0.0, 0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 3.0)
 ENTROPY, LIMITS = 1.8629379501, (-4.0, 3.4, -4.2, 3.2)

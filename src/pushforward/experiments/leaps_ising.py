@@ -9,8 +9,9 @@ after 4,000.
 
 import pushforward as pf
 
-from ..harness import GOAL, Fit, Group, at_least, exact, jax, jnp, key, measured, np, paper, within
+from ..harness import GOAL, Fit, Group, at_least, exact, key, measured, paper, within
 from ..harness import Config as Base
+from ..harness.lazy import jax, jnp, np
 
 
 class Network(Group):

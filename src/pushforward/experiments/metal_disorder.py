@@ -9,8 +9,9 @@ parameters are ours: those of the paper are not known here, and no number of it 
 
 import pushforward as pf
 
-from ..harness import GOAL, Group, at_least, at_most, eqx, exact, jax, jnp, key, np, within
+from ..harness import GOAL, Group, at_least, at_most, exact, key, within
 from ..harness import Config as Base
+from ..harness.lazy import eqx, jax, jnp, np
 
 
 class Model(Group):

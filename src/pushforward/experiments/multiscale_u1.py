@@ -12,7 +12,8 @@ import math
 import pushforward as pf
 
 from ..harness import Config as Base
-from ..harness import Couplings, at_least, eqx, exact, jax, jnp, key, measured, np, relative, within
+from ..harness import Couplings, at_least, exact, key, measured, relative, within
+from ..harness.lazy import eqx, jax, jnp, np
 
 MATCHED_ESS = {2: 0.870, 4: 0.610, 8: 0.681}  # of the matched flow at L = 8
 

@@ -12,8 +12,9 @@ from typing import Literal
 
 import pushforward as pf
 
-from ..harness import GOAL, Fit, Group, at_least, eqx, exact, jax, jnp, key, within
+from ..harness import GOAL, Fit, Group, at_least, exact, key, within
 from ..harness import Config as Base
+from ..harness.lazy import eqx, jax, jnp
 
 CORE_WIDTH = 1.3132616875182228  # of every mode: softplus(1)
 

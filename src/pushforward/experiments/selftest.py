@@ -16,7 +16,8 @@ from typing import Literal
 import pushforward as pf
 
 from ..harness import Config as Base
-from ..harness import Fit, Group, at_most, exact, jax, jnp, key, measured, np, within
+from ..harness import Fit, Group, at_most, exact, key, measured, within
+from ..harness.lazy import jax, jnp, np
 
 DIM, M2 = 8, 1.0
 

@@ -12,8 +12,9 @@ import dataclasses
 
 import pushforward as pf
 
-from ..harness import GOAL, Fit, Group, at_least, at_most, eqx, jax, jnp, key, measured, np
+from ..harness import GOAL, Fit, Group, at_least, at_most, key, measured
 from ..harness import Config as Base
+from ..harness.lazy import eqx, jax, jnp, np
 
 EPSILONS, CLASSES, LABELS = (0.0, 0.3, 1.0, 3.0), 10, (3, 8)
 

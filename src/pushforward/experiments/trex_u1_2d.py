@@ -11,22 +11,9 @@ from dataclasses import replace
 
 import pushforward as pf
 
-from ..harness import (
-    GOAL,
-    Couplings,
-    Fit,
-    Group,
-    at_least,
-    eqx,
-    exact,
-    jax,
-    jnp,
-    key,
-    measured,
-    np,
-    within,
-)
+from ..harness import GOAL, Couplings, Fit, Group, at_least, exact, key, measured, within
 from ..harness import Config as Base
+from ..harness.lazy import eqx, jax, jnp, np
 
 
 class Chains(Group):

@@ -5,6 +5,7 @@ key is answered at once. `harness.lab` holds what `run` and `figures` are handed
 executes and resumes.
 """
 
+from .._estimate import Estimate as Estimate
 from .config import Config as Config
 from .config import Couplings as Couplings
 from .config import Fit as Fit
@@ -19,7 +20,3 @@ from .expected import measured as measured
 from .expected import paper as paper
 from .expected import relative as relative
 from .expected import within as within
-from .lazy import eqx as eqx
-from .lazy import jax as jax
-from .lazy import jnp as jnp
-from .lazy import np as np

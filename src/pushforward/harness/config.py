@@ -48,6 +48,7 @@ def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+# Couplings of a run whose rows are named after them.
 Couplings = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1e4)], ...],
     Field(min_length=1),

@@ -18,7 +18,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the doctor: what was looked at, what was found, what to do."""
 
     what: str
@@ -31,36 +31,34 @@ class Finding:
         return asdict(self)
 
 
-def examine(fast: bool = False) -> Iterator[Finding]:
+def examine(fast: bool = False) -> Iterator[Check]:
     """Yield the findings; `fast` leaves out what needs JAX."""
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
-    yield Finding("Python", good, version, "" if good else "install Python 3.11 or newer")
-    yield Finding("pushforward", True, __version__)
+    yield Check("Python", good, version, "" if good else "install Python 3.11 or newer")
+    yield Check("pushforward", True, __version__)
     found = versions(CORE)
     absent = [name for name in CORE if name not in found]
     listed = ", ".join(f"{name} {number}" for name, number in found.items())
-    yield Finding(
-        "packages", not absent, listed, f"pip install {' '.join(absent)}" if absent else ""
-    )
+    yield Check("packages", not absent, listed, f"pip install {' '.join(absent)}" if absent else "")
     have = [package for package in EXTRAS if find_spec(package) is not None]
-    yield Finding("extras", True, ", ".join(have) or "none installed")
-    yield Finding("cores", True, str(cores()))
+    yield Check("extras", True, ", ".join(have) or "none installed")
+    yield Check("cores", True, str(cores()))
     if (size := memory()) is not None:
         good = size >= 2e9
-        yield Finding("memory", good, _gigabytes(size), "" if good else "2 GB are a minimum")
+        yield Check("memory", good, _gigabytes(size), "" if good else "2 GB are a minimum")
     free = shutil.disk_usage(Path.cwd()).free
     good = free > 1e9
-    yield Finding("free disk", good, _gigabytes(free), "" if good else "free 1 GB for runs")
+    yield Check("free disk", good, _gigabytes(free), "" if good else "free 1 GB for runs")
     yield _lock()
     browser = next((name for name in BROWSERS if shutil.which(name)), None)
-    yield Finding("browser", True, browser or "none found (pages are drawn in any browser)")
-    yield Finding("self test", True, "pushforward run selftest preset=smoke")
+    yield Check("browser", True, browser or "none found (pages are drawn in any browser)")
+    yield Check("self test", True, "pushforward run selftest preset=smoke")
     if not fast:
         yield from _slow()
 
 
-def text(findings: Iterable[Finding]) -> str:
+def text(findings: Iterable[Check]) -> str:
     """Return the findings as lines, each that is not good with what to do."""
     lines = []
     for f in findings:
@@ -69,19 +67,17 @@ def text(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _lock() -> Finding:
+def _lock() -> Check:
     from filelock import FileLock
 
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, FileLock(f"{folder}/lock"):
-            return Finding("file locks", True, "work here")
+            return Check("file locks", True, "work here")
     except OSError as error:
-        return Finding(
-            "file locks", False, str(error), "use a folder you can write, on a local disk"
-        )
+        return Check("file locks", False, str(error), "use a folder you can write, on a local disk")
 
 
-def _slow() -> Iterator[Finding]:
+def _slow() -> Iterator[Check]:
     import jax
     import jax.numpy as jnp
 
@@ -90,19 +86,19 @@ def _slow() -> Iterator[Finding]:
     try:
         devices = jax.devices()
     except RuntimeError as error:
-        yield Finding("devices", False, str(error).splitlines()[0], "try --device cpu")
+        yield Check("devices", False, str(error).splitlines()[0], "try --device cpu")
         return
     kinds = ", ".join(sorted({f"{d.platform}: {d.device_kind}" for d in devices}))
-    yield Finding("devices", True, f"{len(devices)} ({kinds})")
+    yield Check("devices", True, f"{len(devices)} ({kinds})")
     folder = enable_compile_cache()
     advice = "" if folder else "set PUSHFORWARD_CACHE to a folder only you can write"
-    yield Finding("compile cache", folder is not None, _cache(folder), advice)
+    yield Check("compile cache", folder is not None, _cache(folder), advice)
     start = time.perf_counter()
     jax.jit(lambda x: jnp.sin(x @ x).sum())(jnp.ones((64, 64))).block_until_ready()
     seconds = time.perf_counter() - start
     good = seconds < 10
     advice = "" if good else "the machine is busy, or slow"
-    yield Finding("compile test", good, f"{seconds:.2f} s", advice)
+    yield Check("compile test", good, f"{seconds:.2f} s", advice)
 
 
 def _cache(folder: Path | None) -> str:
