@@ -147,7 +147,8 @@ def _sentence(
         case "preempted":
             return f"Stopped on request at {where}, everything saved. Go on: {again}"
         case "empty":
-            return "Nothing has run in this folder yet."
+            strange = "This folder is no run that can be read; the reason is below."
+            return strange if facts.problems else "Nothing has run in this folder yet."
         case "unknown":
             return "This run left no status; what its files say is below."
         case _:
