@@ -161,8 +161,9 @@ def _anneal(config: Config, matched, stage, key):
     """Run AIS from draws of the matched flow."""
     conditional = pf.flows.MatchedConditional
     kernels = [
-        pf.recipes.flow_annealing(
-            flow(config, conditional, b), action(config, b), config.step_size / math.sqrt(b)
+        pf.recipes.smc(
+            pf.paths.Annealing(flow(config, conditional, b), action(config, b)),
+            config.step_size / math.sqrt(b),
         )
         for b in config.beta
     ]
