@@ -221,8 +221,6 @@ def test_what_is_refused():
         Predictor(network, Brownian())
     with pytest.raises(InputError, match="beta_min <= beta_max"):
         VariancePreserving(3.0, 1.0)
-    with pytest.raises(InputError, match="number >= 0"):
-        NoiseLevel(-0.1)
     with pytest.raises(InputError, match="low < high"):
         UniformTime(0.5, 0.5)
     with pytest.raises(InputError, match="positive"):

@@ -416,3 +416,10 @@ def test_imports_neither_jax_nor_matplotlib(make_run):
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_is_no_run_says_why(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a run")
+    page = write(tmp_path)
+    assert "This folder is no run that can be read" in page.text
+    assert "holds no run (no run.json)" in page.text

@@ -118,9 +118,7 @@ def test_free_field_phi2():
 
 
 def test_free_field_is_the_limit_of_the_transfer_matrix():
-    np.testing.assert_allclose(
-        exact.log_z((7,), 0.5, 0.0), exact.free_log_z((7,), 0.5), atol=1e-11
-    )
+    np.testing.assert_allclose(exact.log_z((7,), 0.5, 0.0), exact.free_log_z((7,), 0.5), atol=1e-11)
     np.testing.assert_allclose(exact.phi2((7,), 0.5, 0.0), exact.free_phi2((7,), 0.5), rtol=1e-11)
     log_z, phi2 = exact.log_z((3, 2), 3.0, 0.0), exact.phi2((3, 2), 3.0, 0.0)
     np.testing.assert_allclose(log_z, exact.free_log_z((3, 2), 3.0), atol=1e-10)
@@ -133,17 +131,13 @@ def test_interacting_numbers():
     np.testing.assert_allclose(exact.phi2((8,), -1.0, 0.9), 0.374427454114, atol=1e-12)
     np.testing.assert_allclose(exact.log_z((2, 2), -1.0, 0.9), 1.13712553883, atol=1e-11)
     np.testing.assert_allclose(exact.phi2((2, 2), -1.0, 0.9), 0.40569610304, atol=1e-11)
-    np.testing.assert_allclose(
-        exact.log_z((5, 1), -1.0, 0.9, num=96), exact.log_z((5,), -1.0, 0.9)
-    )
+    np.testing.assert_allclose(exact.log_z((5, 1), -1.0, 0.9, num=96), exact.log_z((5,), -1.0, 0.9))
 
 
 def test_phi2_is_minus_the_derivative_of_log_z():
     step = 1e-4
     difference = exact.log_z((6,), -1 + step, 0.8) - exact.log_z((6,), -1 - step, 0.8)
-    np.testing.assert_allclose(
-        -difference / (2 * step * 6), exact.phi2((6,), -1.0, 0.8), rtol=1e-7
-    )
+    np.testing.assert_allclose(-difference / (2 * step * 6), exact.phi2((6,), -1.0, 0.8), rtol=1e-7)
 
 
 def test_transfer_matrix_against_brute_force():

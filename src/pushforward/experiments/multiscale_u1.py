@@ -73,8 +73,9 @@ def run(config, lab):
     weigh = {c: [weighing(action(config, b), flow(config, c, b)) for b in config.beta]
              for c in (matched, exact)}  # fmt: skip
     anneal = [
-        pf.recipes.flow_annealing(
-            flow(config, matched, b), action(config, b), config.step_size / math.sqrt(b)
+        pf.recipes.smc(
+            pf.paths.Annealing(flow(config, matched, b), action(config, b)),
+            config.step_size / math.sqrt(b),
         )
         for b in config.beta
     ]

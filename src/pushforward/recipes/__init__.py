@@ -15,7 +15,6 @@ from .leaps import leaps as leaps
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import log_likelihood as log_likelihood
 from .metal import metal_hmc as metal_hmc
-from .multiscale import flow_annealing as flow_annealing
 from .multiscale import multiscale as multiscale
 from .nets import LocalStep as LocalStep
 from .nets import Scaled as Scaled

@@ -4,22 +4,19 @@ r"""Two-dimensional gauge fields from coarse to fine, with exact weights.
 2. Double the lattice K times, drawing new links from a conditional of each level.
 3. Weigh: log w = −S − log q. With the exact conditional the weights are constant; the matched one
    is the untrained start of a conditional that learns.
-4. Anneal from the flow to the action where its weights are not good enough (`flow_annealing`).
+4. Anneal from the flow to the action where its weights are not good enough:
+   `smc(Annealing(flow, action), step_size)`.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from jaxtyping import ArrayLike
 
 from .._errors import InputError
-from ..dynamics import Compose, Transport, compose
 from ..flows import AbstractLinkConditional, CharacterConditional, DoublingLayer, MultiscaleFlow
-from ..mcmc import HMC
-from ..paths import Annealing
 from ..spaces import AbstractGroup
-from ..targets import AbstractEnergy, OnePlaquette
+from ..targets import OnePlaquette
 
 
 def multiscale(
@@ -54,14 +51,6 @@ def multiscale(
         DoublingLayer(nu, conditional(beta, len(axes) - 1 - k, group)) for k, nu in enumerate(axes)
     ]
     return MultiscaleFlow(OnePlaquette(beta, len(axes), group), tuple(layers))
-
-
-def flow_annealing(
-    flow: MultiscaleFlow, action: AbstractEnergy, step_size: Any, *, num_steps: int = 5
-) -> Compose:
-    """Return AIS from the flow: reweight along (1−s)(−log q) + s S, then one HMC trajectory."""
-    path = Annealing(flow, action)
-    return compose(Transport(path), HMC(path, step_size, num_steps))
 
 
 def _doublings(shape: tuple[int, int]) -> list[int]:

@@ -10,21 +10,8 @@ from .notation import DASH, format_count, format_number, format_seconds, format_
 
 ALIVE = ("created", "compiling", "running", "saving")
 BOUNDS = {"at least": "≥ ", "at most": "≤ "}
+Row = dict[str, str]  # a line of the table: name, ours, expected, source, deviation, verdict, ...
 TONES = {"failed": "bad", "dead": "bad", "preempted": "warn"} | dict.fromkeys(ALIVE, "info")
-
-
-class Row(NamedTuple):
-    """One line of the table: ours, expected, source, deviation, verdict."""
-
-    name: str
-    ours: str
-    expected: str
-    source: str
-    deviation: str
-    comparison: str
-    verdict: str
-    unit: str
-    note: str
 
 
 class Remark(NamedTuple):
@@ -55,19 +42,20 @@ def results(facts: Facts) -> list[Row]:
     """Return the rows of the results table in the order of the summary, the judged ones first."""
     table = mapping(facts.summary["results"])
     rows = [_row(name, entry) for name, entry in table.items()]
-    return sorted(rows, key=lambda row: row.verdict == "none")
+    return sorted(rows, key=lambda row: row["verdict"] == "none")
 
 
 def judge(facts: Facts, rows: list[Row], now: datetime.datetime) -> Verdict:
     """Return state, sentence and remarks of a run; a red remark forbids a green verdict."""
     state = text(facts.status["state"], 40) or ("unknown" if facts.is_run else "empty")
     remarks = _remarks(facts, rows)
+    found = {remark.tone for remark in remarks if remark.word not in ("warning", "note")}
+    if any(row["verdict"] == "MISSED" for row in rows):
+        found.add("bad")
     tone = TONES.get(state, "plain")
     if state == "finished":
-        tone = "bad" if any(row.verdict == "MISSED" for row in rows) else "good"
-    if tone in ("good", "warn", "info", "plain"):
-        found = {remark.tone for remark in remarks if remark.word not in ("warning", "note")}
-        tone = "bad" if "bad" in found else "warn" if "warn" in found and tone == "good" else tone
+        tone = "warn" if found else "good"
+    tone = "bad" if "bad" in found else tone
     error = text(facts.status["error"]) if state in ("failed", "dead") else ""
     if state == "failed" and not error:
         error = "The run gave no reason; log.txt in its folder may."
@@ -90,21 +78,22 @@ def progress(facts: Facts) -> tuple[int, int] | None:
 
 def _row(name: str, entry: Any) -> Row:
     entry = pick("result", entry if isinstance(entry, dict) else {"value": entry})
-    value, error, expected = entry["value"], entry["error"], entry["expected"]
-    comparison, verdict = text(entry["comparison"], 60), text(entry["verdict"], 20)
+    value, expected, verdict = entry["value"], entry["expected"], entry["verdict"]
+    comparison = text(entry["comparison"], 60)
     bound = BOUNDS.get(comparison, "")
     is_number = value is None or isinstance(value, bool) or number(value) is not None
-    return Row(
-        name=name,
-        ours=text(format_value(value, error) if is_number else value, 60) or DASH,
-        expected=DASH if expected is None else bound + text(format_number(expected), 60),
-        source=text(entry["source"], 300) or DASH,
-        deviation=_deviation(entry),
-        comparison="" if bound else comparison,
-        verdict=verdict if verdict in ("within", "MISSED") else "none",
-        unit=text(entry["unit"], 60),
-        note=text(entry["note"], 600),
-    )
+    ours = format_value(value, entry["error"]) if is_number else value
+    return {
+        "name": name,
+        "ours": text(ours, 60) or DASH,
+        "expected": DASH if expected is None else bound + text(format_number(expected), 60),
+        "source": text(entry["source"], 300) or DASH,
+        "deviation": _deviation(entry),
+        "comparison": "" if bound else comparison,
+        "verdict": verdict if verdict in ("within", "MISSED") else "none",
+        "unit": text(entry["unit"], 60),
+        "note": text(entry["note"], 600),
+    }
 
 
 def _deviation(entry: dict[str, Any]) -> str:
@@ -147,7 +136,8 @@ def _sentence(
         case "preempted":
             return f"Stopped on request at {where}, everything saved. Go on: {again}"
         case "empty":
-            return "Nothing has run in this folder yet."
+            strange = "This folder is no run that can be read; the reason is below."
+            return strange if facts.problems else "Nothing has run in this folder yet."
         case "unknown":
             return "This run left no status; what its files say is below."
         case _:
@@ -161,8 +151,8 @@ def _sentence(
 
 
 def _agreement(rows: list[Row]) -> str:
-    judged = [row for row in rows if row.verdict != "none"]
-    missed = [row.name for row in judged if row.verdict == "MISSED"]
+    judged = [row for row in rows if row["verdict"] != "none"]
+    missed = [row["name"] for row in judged if row["verdict"] == "MISSED"]
     if not judged:
         return f"{len(rows)} numbers, none with an expectation" if rows else "no numbers"
     names = f" (MISSED: {', '.join(missed[:3])})" if missed else ""
@@ -171,8 +161,8 @@ def _agreement(rows: list[Row]) -> str:
 
 def _ess(rows: list[Row]) -> str:
     """Return the first effective sample size of the table, for the sentence."""
-    row = next((row for row in rows if row.name.lower().startswith("ess")), None)
-    return f"{row.name} {row.ours}" if row else ""
+    row = next((row for row in rows if row["name"].lower().startswith("ess")), None)
+    return f"{row['name']} {row['ours']}" if row else ""
 
 
 def _remarks(facts: Facts, rows: list[Row]) -> list[Remark]:
@@ -181,8 +171,8 @@ def _remarks(facts: Facts, rows: list[Row]) -> list[Remark]:
     findings = [pick("finding", found) for found in listing(summary["findings"])]
     remarks = [_finding(found) for found in findings if any(found.values())]
     for row in rows:
-        if row.ours in ("nan", "inf", "-inf"):
-            remarks.append(Remark("bad", "do not trust", f"{row.name} is {row.ours}."))
+        if row["ours"] in ("nan", "inf", "-inf"):
+            remarks.append(Remark("bad", "do not trust", f"{row['name']} is {row['ours']}."))
     remarks.sort(key=lambda remark: remark.tone)  # bad before warn
     remarks += [Remark("warn", "recovered", text(n, 600)) for n in listing(summary["notices"])]
     remarks += [Remark("warn", "warning", text(w, 600)) for w in listing(summary["warnings"])]

@@ -74,9 +74,13 @@ def particles(
     density
         Log-density `density(label, t, x)` of one point x, or None.
     """
-    moments = {label: _moments(row, num) for label, row in rows.items()}
-    columns = max((len(row) for row in moments.values()), default=1)
-    same_times = len({tuple(t for t, _ in row) for row in moments.values()}) == 1
+    kept = {}
+    for label, row in rows.items():
+        every = _kept(row)
+        chosen = np.linspace(0, len(every) - 1, min(num, len(every))).round().astype(int)
+        kept[label] = [every[k][:2] for k in chosen]
+    columns = max((len(row) for row in kept.values()), default=1)
+    same_times = len({tuple(t for t, _ in row) for row in kept.values()}) == 1
     side = (FULL - 0.5) / columns
     height = (side + (0.0 if same_times else 0.25)) * len(rows) + 0.35
     styles = line_styles(rows)
@@ -84,7 +88,7 @@ def particles(
         len(rows), columns, width=FULL, height=height, title=title, caption=caption
     ) as (figure, axes):  # fmt: skip
         figure.set_layout_engine("compressed")
-        for i, (label, row) in enumerate(moments.items()):
+        for i, (label, row) in enumerate(kept.items()):
             before = None
             for j, (t, x) in enumerate(row):
                 axis = axes[i, j]
@@ -198,14 +202,15 @@ def configurations(
     `rows` is `{label: Samples}`, of whose kept draws `num` are drawn in proportion to their
     weights, or `{label: [(t, array of shape (n, L, M)), ...]}` with the same times in each row.
     """
-    blocks = {label: _configurations(row, num) for label, row in rows.items()}
+    blocks = {label: _kept(row) for label, row in rows.items()}
     columns = max(len(row) for row in blocks.values())
     with panels(
         len(rows), columns, width=FULL, height=0.4 + 1.4 * len(rows), title=title, caption=caption
     ) as (figure, axes):  # fmt: skip
         for r, (label, row) in enumerate(blocks.items()):
-            for axis, (t, x) in zip(axes[r], row, strict=True):
-                _mosaic(axis, np.asarray(x, dtype=float), cmap="gray_r", vmin=-1.6, vmax=1.3)
+            for axis, (t, x, log_weight) in zip(axes[r], row, strict=True):
+                shown = x if log_weight is None else drawn(x, log_weight, num)
+                _mosaic(axis, shown.astype(float), cmap="gray_r", vmin=-1.6, vmax=1.3)
                 if r == 0:
                     axis.set_title(f"$t = {t:.3g}$")
             axes[r, 0].set_ylabel(label)
@@ -223,26 +228,14 @@ def on_grid(function: Callable[[Any], Any], limits: Any, size: int = SIZE) -> np
     return np.asarray(jax.jit(jax.vmap(function))(points), dtype=float).reshape(size, size)
 
 
-def kept_times(samples: Any) -> np.ndarray:
-    """Return the times of the draws that a simulation kept, from the times it recorded."""
-    times, num = np.asarray(samples.record["t"], dtype=float), len(samples.draws["x"])
-    return times[np.linspace(0, len(times) - 1, num).round().astype(int)]
-
-
-def _moments(row: Any, num: int) -> list[tuple[float, np.ndarray]]:
-    """Return (t, walkers) for `num` of the kept times."""
+def _kept(row: Any) -> list[tuple[float, np.ndarray, Any]]:
+    """Return (t, x, log-weights) of the draws that a simulation kept; pairs have no weights."""
     if not hasattr(row, "draws"):
-        return [(t, np.asarray(x)) for t, x in row]
-    x, times = row.draws["x"], kept_times(row)
-    chosen = np.linspace(0, len(x) - 1, min(num, len(x))).round().astype(int)
-    return [(float(times[k]), np.asarray(x[k])) for k in chosen]
-
-
-def _configurations(row: Any, num: int) -> list[tuple[float, np.ndarray]]:
-    if not hasattr(row, "draws"):
-        return list(row)
-    every = zip(kept_times(row), row.draws["x"], row.draws["log_weight"], strict=True)
-    return [(float(t), drawn(x, log_weight, num)) for t, x, log_weight in every]
+        return [(t, np.asarray(x), None) for t, x in row]
+    x, times = row.draws["x"], np.asarray(row.record["t"], dtype=float)
+    at = times[np.linspace(0, len(times) - 1, len(x)).round().astype(int)]
+    log_weight = row.draws.get("log_weight", [None] * len(x))
+    return list(zip(map(float, at), map(np.asarray, x), log_weight, strict=True))
 
 
 def _points(cloud: Any) -> np.ndarray:
