@@ -13,8 +13,8 @@ STEPS = 50
 
 def run() -> dict:
     config = experiment.Config()
-    recipe = experiment._recipe(config, "geometric")
     adam, key = optimiser(config.fit), jax.random.key(0)
+    recipe = experiment.parts(config, "geometric", key)
 
     def fit():
         model, _ = pf.fit(

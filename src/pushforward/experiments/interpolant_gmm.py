@@ -11,7 +11,8 @@ from ..harness import Config as Base
 from ..harness import Fit, Group, at_most, exact, key, measured, within
 from ..harness.lazy import eqx, jax, jnp, np
 
-EPSILONS, SHOWN = (0.0, 0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 3.0)
+EPSILONS = {"ODE": 0.0, "ε = 0.1 α": 0.1, "ε = 0.3 α": 0.3, "ε = α": 1.0, "ε = 3 α": 3.0}
+SHOWN = {label: EPSILONS[label] for label in ("ODE", "ε = 0.3 α", "ε = 3 α")}
 ENTROPY, LIMITS = 1.8629379501, (-4.0, 3.4, -4.2, 3.2)
 
 
@@ -100,13 +101,13 @@ def run(config, lab):
     lab.simulate(  # every noise at once
         "scan", with_noises(sde, EPSILONS), how.walkers // len(EPSILONS), **grid,
         stacked=noise, observe=lambda x: {"energy": law(x), "energy2": law(x) ** 2},
-        members=names(EPSILONS), key=keys[2],
+        members=list(EPSILONS), key=keys[2],
     )  # fmt: skip
     start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(keys[3], how.paths))
     lab.simulate(
         "paths", with_noises(sde, SHOWN), jnp.broadcast_to(start, (len(SHOWN), *start.shape)),
         times=jnp.linspace(0.0, 1.0, 4 * how.steps + 1), stacked=noise,
-        keep=pf.drivers.Keep(1), members=names(SHOWN), key=keys[3],
+        keep=pf.drivers.Keep(1), members=list(SHOWN), key=keys[3],
     )  # fmt: skip
 
     found = lab.compute("densities", lambda: densities(config, law, velocities, keys[4]))
@@ -130,7 +131,7 @@ def figures(config, done):
     if "paths" in done:
         tracks = np.moveaxis(done["paths"].draws["x"], 1, 0)
         yield "paths", plots.trajectories(
-            dict(zip(names(SHOWN), tracks, strict=True)), limits=LIMITS,
+            dict(zip(SHOWN, tracks, strict=True)), limits=LIMITS,
             density=lambda x: 0.3 * log_density(x),  # flattened, so that all modes are seen
             caption="The same starting points carried by the exact velocity, with three noises.",
         )  # fmt: skip
@@ -143,7 +144,9 @@ def figures(config, done):
             caption=f"Every noise has the same law: {config.sampling.steps} steps of stochastic "
             f"Heun with the exact velocity, {num} samples each, one compilation.",
         )  # fmt: skip
-        figure.axes[0].set(ylabel=r"bias of $E[-\log p]$", xticks=place, xticklabels=EPSILONS)
+        figure.axes[0].set(
+            ylabel=r"bias of $E[-\log p]$", xticks=place, xticklabels=EPSILONS.values()
+        )
         yield "noise", figure
     if "densities" in done:
         found = done["densities"]
@@ -184,10 +187,5 @@ def noise(kernel):
 
 
 def with_noises(kernel, scales):
-    """Return the SDE kernel with a stack of noises."""
-    return eqx.tree_at(noise, kernel, jnp.asarray(scales, float))
-
-
-def names(scales):
-    """Return what each level of noise is called."""
-    return ["ODE" if n == 0 else f"ε = {n:g} α" for n in scales]
+    """Return the SDE kernel with a stack of noises, {name: n}."""
+    return eqx.tree_at(noise, kernel, jnp.asarray(list(scales.values()), float))

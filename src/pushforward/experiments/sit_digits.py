@@ -16,7 +16,8 @@ from ..harness import GOAL, Fit, Group, at_least, at_most, key, measured
 from ..harness import Config as Base
 from ..harness.lazy import eqx, jax, jnp, np
 
-EPSILONS, CLASSES, LABELS = (0.0, 0.3, 1.0, 3.0), 10, (3, 8)
+CLASSES, LABELS = 10, (3, 8)
+EPSILONS, NOISES = (0.0, 0.3, 1.0, 3.0), ("ODE", "ε = 0.3 α", "ε = α", "ε = 3 α")
 
 
 class Network(Group):
@@ -99,63 +100,51 @@ def run(config, lab):
     _, test = pf.formats.split_digits()
     yield "test digits nearest to their class mean", share(test.images / 8.0 - 1, test.labels)
 
-    parts, scales = guided(config), config.sampling.guidance
+    parts, scales, steps = guided(config), config.sampling.guidance, config.sampling.steps
     kernel, labels = parts.kernel(model), np.repeat(np.arange(CLASSES), config.sampling.each)
     shape = (len(scales), len(labels))
     start = jax.vmap(lambda k: parts.initial.sample(key=k))(jax.random.split(keys[1], shape[1]))
     samples = lab.simulate(
-        "grids",
-        eqx.tree_at(guidance, kernel, jnp.asarray(scales)),
-        jnp.broadcast_to(start[None], (*shape, *start.shape[1:])),  # every scale from one noise
-        times=parts.times,
-        stacked=guidance,
-        context=jnp.broadcast_to(labels[None], shape),
-        index=jnp.broadcast_to(jnp.arange(shape[1])[None], shape),
-        keep=pf.drivers.Keep(config.sampling.steps),
-        members=[f"guidance {scale:g}" for scale in scales],
-        key=keys[1],
-    )
+        "grids", eqx.tree_at(guidance, kernel, jnp.asarray(scales)),
+        jnp.broadcast_to(start, (*shape, *start.shape[1:])),  # every scale from one noise
+        times=parts.times, stacked=guidance, context=jnp.broadcast_to(labels, shape),
+        index=jnp.broadcast_to(jnp.arange(shape[1]), shape), keep=pf.drivers.Keep(steps),
+        members=[f"guidance {scale:g}" for scale in scales], key=keys[1],
+    )  # fmt: skip
     for scale, x in zip(scales, samples.x, strict=True):
         yield f"look like their label, guidance {scale:g}", share(x, labels)
 
-    shape = (len(EPSILONS), len(LABELS))
-    start = parts.initial.sample(key=keys[2])
+    shape, start = (len(EPSILONS), len(LABELS)), parts.initial.sample(key=keys[2])
     kernel = eqx.tree_at(guidance, kernel, jnp.asarray(2.0))
     lab.simulate(
-        "ways",
-        eqx.tree_at(noise, kernel, jnp.asarray(EPSILONS)),
-        jnp.broadcast_to(start, (*shape, *start.shape)),
-        times=parts.times,
-        stacked=noise,
-        context=jnp.broadcast_to(jnp.array(LABELS), shape),
-        keep=pf.drivers.Keep(config.sampling.steps // 5),
-        members=noises(),
-        key=keys[2],
-    )
+        "ways", eqx.tree_at(noise, kernel, jnp.asarray(EPSILONS)),
+        jnp.broadcast_to(start, (*shape, *start.shape)), times=parts.times, stacked=noise,
+        context=jnp.broadcast_to(jnp.array(LABELS), shape), keep=pf.drivers.Keep(steps // 5),
+        members=NOISES, key=keys[2],
+    )  # fmt: skip
 
 
 def figures(config, done):
     """Draw training, ten digits of each class, and the ways from noise to digit."""
-    plots = pf.report.plots
+    plots, (train, _) = pf.report.plots, pf.formats.split_digits()
     if "train" in done:
         yield "training", plots.curves(done["train"])
     if "grids" in done:
-        train, _ = pf.formats.split_digits()
-        real = np.stack([train.images[train.labels == c][:10, 0] for c in range(CLASSES)])
-        grids = {"training digits": real / 8.0 - 1}
-        for scale, x in zip(
-            config.sampling.guidance[:2], done["grids"].draws["x"][-1], strict=False
-        ):
-            grids[f"samples, guidance {scale:g}"] = x[:, 0].reshape(CLASSES, -1, 8, 8)[:, :10]
+        real = [train.images[train.labels == c][:10, 0] / 8.0 - 1 for c in range(CLASSES)]
+        x = np.clip(done["grids"].draws["x"][-1], -1, 1)  # (scales, classes and samples, 1, 8, 8)
+        grids = {"training digits": np.stack(real)}
+        for scale, digits in list(zip(config.sampling.guidance, x, strict=True))[:2]:
+            grids[f"samples, guidance {scale:g}"] = digits.reshape(CLASSES, -1, 8, 8)[:, :10]
         text = "One row a class. Every guidance scale starts from the same noise."
         yield "grids", plots.images(grids, title="Digits", caption=text)
     if "ways" in done:
-        x = done["ways"].draws["x"].swapaxes(0, 1)  # (noises, times, labels, 1, 8, 8)
+        x = np.clip(done["ways"].draws["x"], -1, 1)  # (times, noises, labels, 1, 8, 8)
+        ways = {f"the same noise, label {c}": x[:, :, k, 0] for k, c in enumerate(LABELS)}
         text = "From noise to digit along the ODE and along SDEs with more noise, guidance 2."
         yield "ways", plots.images(
-            {f"the same noise, label {c}": x[:, :, k, 0] for k, c in enumerate(LABELS)},
-            xlabel="$t$", xticks=[f"{t:.3g}" for t in np.linspace(0, 1, x.shape[1])],
-            yticks=noises(), title="Ways", caption=text,
+            {title: pictures.swapaxes(0, 1) for title, pictures in ways.items()}, xlabel="$t$",
+            xticks=[f"{t:.3g}" for t in np.linspace(0, 1, len(x))], yticks=NOISES,
+            title="Ways", caption=text,
         )  # fmt: skip
 
 
@@ -167,11 +156,6 @@ def guidance(kernel):
 def noise(kernel):
     """Return the factor n of ε = n α."""
     return kernel.epsilon.scale
-
-
-def noises():
-    """Return what each level of noise is called."""
-    return ["ODE" if n == 0 else f"ε = {n:g} α" for n in EPSILONS]
 
 
 def share(x, labels):
