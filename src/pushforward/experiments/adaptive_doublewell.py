@@ -131,18 +131,12 @@ def figures(config, done):
         return
     right = {label: samples.record["right"].mean(1) for label, samples in runs.items()}
     shares = {label: np.cumsum(p) / np.arange(1, len(p) + 1) for label, p in right.items()}
-    yield (
-        "share",
-        plots.curves(
-            {"share in the right well, running mean": shares},
-            exact=SHARE,
-            xlabel="iteration",
-            log="x",
-            title="The wrong start repaired",
-            caption="Half the walkers start in the right well, which holds 27 % of the mass. Local "
-            "moves keep the wrong share; jumps of the frozen map repair it.",
-        ),
-    )
+    yield "share", plots.curves(
+        {"share in the right well, running mean": shares}, exact=SHARE, xlabel="iteration", log="x",
+        title="The wrong start repaired",
+        caption="Half the walkers start in the right well, which holds 27 % of the mass. Local "
+        "moves keep the wrong share; jumps of the frozen map repair it.",
+    )  # fmt: skip
     draws = {label: samples.draws["x"] for label, samples in runs.items()}
     points = {label: x[len(x) // 10 :].reshape(-1, 2) for label, x in draws.items()}
     if "weighted" in done:
@@ -153,8 +147,7 @@ def figures(config, done):
     curves |= {label: p[:, 0] for label, p in points.items() if label != "HMC alone"}
     text = "Marginal of x1: chains with the frozen map, and the map's own draws without weights."
     yield "marginal", plots.histogram({"$x_1$": curves}, caption=text)
-    text = "Draws in the plane of x1 and x2 over the exact density."
-    box = (-1.8, 1.8, -3, 4)
+    box, text = (-1.8, 1.8, -3, 4), "Draws in the plane of x1 and x2 over the exact density."
     yield "samples", plots.scatter(points, limits=box, density=lambda x: -energy(x), caption=text)
 
 

@@ -159,42 +159,10 @@ def figures(config, done):
         text = "Mean over a batch, per coordinate. The diagonal loss ends at the variance of the "
         text += "path's velocity (zero for a teacher: LMD), the off-diagonal one at zero."
         yield "training", plots.curves(curves, names, exact=floor, caption=text)
-    ends = {}  # of Euler's method and every method: {N: (first, last) positions}
-    for label in (*methods, "Euler"):
-        runs = {n: done.get(f"{label}-{n}-steps") for n in NUMBERS}
-        ends[label] = {n: s.draws["x"][[0, -1]] for n, s in runs.items() if s is not None}
-    ends = {label: runs for label, runs in ends.items() if runs}
-    if ends:
-        mean = np.tile(MEAN, config.dim // 2)
-        gaps = {k: {n: x[1] - mean - WIDTH * x[0] for n, x in v.items()} for k, v in ends.items()}
-        rms = {k: [np.sqrt((g**2).sum(-1).mean()) for g in v.values()] for k, v in gaps.items()}
-        text = "Root mean square distance from the exact map, all coordinates together. Euler's "
-        text += "method has the exact drift."
-        lines = {label: (list(gaps[label]), rms[label]) for label in gaps}
-        lines["width of the data"] = ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))
-        figure = plots.curves(
-            lines, xlabel="steps $N$", log="y", title="Distance from the exact map", caption=text
-        )
-        figure.axes[0].set_xscale("log", base=2)
-        figure.axes[0].set_ylabel("distance")
-        yield "error", figure
-        one = {label: (ends[label][1], gaps[label][1]) for label in ends if 1 in ends[label]}
-        text = "First coordinate of one step, exact is 0."
-        figure = plots.curves(
-            {k: (x[0][:600, 0], gap[:600, 0]) for k, (x, gap) in one.items()}, exact=0.0,
-            points=True, xlabel="start $x_1$", title="One step", caption=text,
-        )  # fmt: skip
-        figure.axes[0].set(ylim=(-0.45, 0.45), ylabel="$X_{0,1}(x)_1$ minus exact")
-        for line in figure.axes[0].lines[:-1]:
-            line.set(marker=".", markersize=2.5)
-        yield "one-step", figure
-        x, y = MEAN
-        text = "Samples of one step over the exact density, one unit of log-density apart."
-        yield "samples", plots.scatter(
-            {label: x[1][:, :2] for label, (x, _) in one.items() if label != "Euler"},
-            limits=(x - 1.7, x + 1.7, y - 1.7, y + 1.7), caption=text,
-            density=lambda x: -0.5 * (((x - jnp.array(MEAN)) / WIDTH) ** 2).sum(),
-        )  # fmt: skip
+    stages = {(k, n): f"{k}-{n}-steps" for k in (*methods, "Euler") for n in NUMBERS}
+    paths = {key: done[name].draws["x"] for key, name in stages.items() if name in done}
+    if paths:
+        yield from distances(config, paths)
     maps = {m: done[f"defects-{m}"]["defect"] for m in methods if f"defects-{m}" in done}
     if maps:
         text = "Root mean square of the defect against the exact drift at x = I_s, relative to "
@@ -204,6 +172,40 @@ def figures(config, done):
             extent=(0, 1, 0, 1), xlabel="from $s$", ylabel="to $t$", title="Lagrangian defect",
             bar=r"$|\partial_t X - b_t(X)|$ over $|v|$", caption=text,
         )  # fmt: skip
+
+
+def distances(config, paths):
+    """Draw {(method, steps): first and last positions} against the exact map."""
+    plots, mean, (x, y) = pf.report.plots, np.tile(MEAN, config.dim // 2), MEAN
+    gaps = {key: path[-1] - mean - WIDTH * path[0] for key, path in paths.items()}
+    lines = {}
+    for (label, n), gap in gaps.items():
+        lines.setdefault(label, []).append((n, np.sqrt((gap**2).sum(-1).mean())))
+    lines = {label: tuple(zip(*points, strict=True)) for label, points in lines.items()}
+    lines["width of the data"] = ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))
+    figure = plots.curves(
+        lines, xlabel="steps $N$", log="y", title="Distance from the exact map",
+        caption="Root mean square distance from the exact map, all coordinates together. Euler's "
+        "method has the exact drift.",
+    )  # fmt: skip
+    figure.axes[0].set_xscale("log", base=2)
+    figure.axes[0].set_ylabel("distance")
+    yield "error", figure
+    one = {k: (paths[k, n][0][:600, 0], gap[:600, 0]) for (k, n), gap in gaps.items() if n == 1}
+    figure = plots.curves(
+        one, exact=0.0, points=True, xlabel="start $x_1$", title="One step",
+        caption="First coordinate of one step, exact is 0.",
+    )  # fmt: skip
+    figure.axes[0].set(ylim=(-0.45, 0.45), ylabel="$X_{0,1}(x)_1$ minus exact")
+    for line in figure.axes[0].lines[:-1]:
+        line.set(marker=".", markersize=2.5)
+    yield "one-step", figure
+    yield "samples", plots.scatter(
+        {k: path[-1][:, :2] for (k, n), path in paths.items() if n == 1 and k != "Euler"},
+        limits=(x - 1.7, x + 1.7, y - 1.7, y + 1.7),
+        density=lambda x: -0.5 * (((x - jnp.array(MEAN)) / WIDTH) ** 2).sum(),
+        caption="Samples of one step over the exact density, one unit of log-density apart.",
+    )  # fmt: skip
 
 
 def laws(config):
@@ -221,14 +223,13 @@ def drift_errors(config, model, truth, key):
     """Return |v_{t,t}(I_t) − b_t(I_t)|², summed over coordinates, at t uniform."""
     path, pairs = pf.paths.Linear(), pf.sources.IndependentPairs(*laws(config))
 
+    def one(pair):
+        x = path.state(pair.t, pair.x0, pair.x1, pair.x1)
+        return ((model.drift(pair.t, x) - truth.drift(pair.t, x)) ** 2).sum()
+
     @jax.jit
     def squares(key):
         batch, _, _ = pairs.draw((), model, config.samples, progress=jnp.zeros(()), key=key)
-
-        def one(pair):
-            x = path.state(pair.t, pair.x0, pair.x1, pair.x1)
-            return ((model.drift(pair.t, x) - truth.drift(pair.t, x)) ** 2).sum()
-
         return jax.vmap(one)(batch)
 
     return np.asarray(squares(key), float)

@@ -149,18 +149,23 @@ def figures(config, done):
         )
         yield "noise", figure
     if "densities" in done:
-        found = done["densities"]
-        truth, labels = found["truth"], ("exact velocity", "learned")
-        span = np.array([truth.min(), truth.max()])
-        text = "Log densities of samples of the mixture by the flow, against the exact ones."
-        yield "densities", plots.curves(
-            {r"$\log q(x)$ along the flow": {label: (truth, found[label]) for label in labels}},
-            exact=(span, span), xlabel=r"$\log p(x)$", points=True, title="Densities", caption=text,
-        )  # fmt: skip
-        yield "density-errors", plots.histogram(
-            {label: np.maximum(np.abs(found[label] - truth), 1e-12) for label in labels},
-            xlabel=r"$|\log q - \log p|$", log=True, title="Errors of the densities", caption=text,
-        )  # fmt: skip
+        yield from likelihoods(done["densities"])
+
+
+def likelihoods(found):
+    """Draw log densities along both flows against the exact ones."""
+    plots = pf.report.plots
+    truth, labels = found["truth"], ("exact velocity", "learned")
+    span = np.array([truth.min(), truth.max()])
+    text = "Log densities of samples of the mixture by the flow, against the exact ones."
+    yield "densities", plots.curves(
+        {r"$\log q(x)$ along the flow": {label: (truth, found[label]) for label in labels}},
+        exact=(span, span), xlabel=r"$\log p(x)$", points=True, title="Densities", caption=text,
+    )  # fmt: skip
+    yield "density-errors", plots.histogram(
+        {label: np.maximum(np.abs(found[label] - truth), 1e-12) for label in labels},
+        xlabel=r"$|\log q - \log p|$", log=True, title="Errors of the densities", caption=text,
+    )  # fmt: skip
 
 
 def log_density(x, t=1.0):
