@@ -100,7 +100,7 @@ def run(config, lab):
         for name, one in (("chains", kernel), ("local", kernel.members[0]))
     )  # fmt: skip
     for name, column in (("P(x1 > 0)", "right"), ("<x1>", "x1"), ("<x1^2>", "x1^2")):
-        found = pf.estimators.gamma_method(chains.record[column][how.burn_in :].T, name=name)
+        found = pf.estimators.gamma_method(chains.record[column][how.burn_in :], name=name)
         yield name, (found.mean, found.error)
         if column == "right":
             yield "autocorrelation time of the well", (found.tau_int, found.tau_int_error)
