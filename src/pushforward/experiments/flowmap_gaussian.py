@@ -178,11 +178,11 @@ def distances(config, paths):
     """Draw {(method, steps): first and last positions} against the exact map."""
     plots, mean, (x, y) = pf.report.plots, np.tile(MEAN, config.dim // 2), MEAN
     gaps = {key: path[-1] - mean - WIDTH * path[0] for key, path in paths.items()}
-    lines = {}
+    lines = {"width of the data": ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))}
     for (label, n), gap in gaps.items():
-        lines.setdefault(label, []).append((n, np.sqrt((gap**2).sum(-1).mean())))
-    lines = {label: tuple(zip(*points, strict=True)) for label, points in lines.items()}
-    lines["width of the data"] = ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))
+        numbers, rms = lines.setdefault(label, ([], []))
+        numbers.append(n)
+        rms.append(np.sqrt((gap**2).sum(-1).mean()))
     figure = plots.curves(
         lines, xlabel="steps $N$", log="y", title="Distance from the exact map",
         caption="Root mean square distance from the exact map, all coordinates together. Euler's "

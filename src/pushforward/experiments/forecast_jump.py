@@ -190,8 +190,8 @@ def figures(config, done):
 
 def drift_error(config, model):
     """Draw E|b̂ − b|² against time, and half of it times the weight of each noise."""
-    t, truth, source = (jnp.arange(20) + 0.5) / 20, exact_drift(config), recipe(config, None).source
-    path = truth.path
+    t, truth = (jnp.arange(20) + 0.5) / 20, exact_drift(config)
+    path, source = truth.path, pf.sources.PairSimulator(pf.dynamics.systems.JumpDiffusion())
 
     @jax.jit
     def errors(key):
