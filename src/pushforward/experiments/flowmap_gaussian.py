@@ -178,11 +178,12 @@ def distances(config, paths):
     """Draw {(method, steps): first and last positions} against the exact map."""
     plots, mean, (x, y) = pf.report.plots, np.tile(MEAN, config.dim // 2), MEAN
     gaps = {key: path[-1] - mean - WIDTH * path[0] for key, path in paths.items()}
-    lines = {"width of the data": ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))}
+    lines: dict[str, tuple[list, list]] = {}
     for (label, n), gap in gaps.items():
         numbers, rms = lines.setdefault(label, ([], []))
         numbers.append(n)
         rms.append(np.sqrt((gap**2).sum(-1).mean()))
+    lines["width of the data"] = ([*NUMBERS], [WIDTH * config.dim**0.5] * len(NUMBERS))
     figure = plots.curves(
         lines, xlabel="steps $N$", log="y", title="Distance from the exact map",
         caption="Root mean square distance from the exact map, all coordinates together. Euler's "
