@@ -119,15 +119,17 @@ def roll_outs(config, lab, model, centre):
     """Forecast four lags by ensembles from stationary states, and yield their scores."""
     parts, system = lab.recipe, pf.dynamics.systems.JumpDiffusion()
 
-    def roll(stage, kernel, start, observe=lambda x: {"x": x}, **options):
-        samples = lab.simulate(stage, kernel, start, steps=LEADS, observe=observe, **options)
+    def roll(stage, kernel, start, **options):
+        samples = lab.simulate(
+            stage, kernel, start, steps=LEADS, observe=lambda x: {"x": x}, **options
+        )
         return samples.record["x"]
 
     cases, members = config.ensemble.cases, config.ensemble.members
     keys = jax.random.split(jax.random.fold_in(lab.key, 2), cases)
     x0 = jax.jit(jax.vmap(lambda k: system.path.sample(key=k)))(keys)
-    start_too = pf.drivers.OfState(lambda state: {"x": state.x, "start": state.context})
-    truth = roll("truth", system, x0, start_too, context=x0)
+    start = pf.drivers.Keep(LEADS, pf.drivers.OfState(lambda state: {"start": state.context}))
+    truth = roll("truth", system, x0, context=x0, keep=start)
     index = jnp.stack(jnp.divmod(jnp.arange(cases * members), members), -1)
     lead = pf.dynamics.Lead(parts.kernel(model), parts.times)
     ensembles = {}
@@ -171,7 +173,7 @@ def figures(config, done):
         )  # fmt: skip
     stages = {"learned": "ensemble-learned", "exact law": "ensemble-perfect-ensemble"}
     if {"truth", *stages.values()} <= done.keys():
-        truth, start = (done["truth"].record[name] for name in ("x", "start"))
+        truth, start = done["truth"].record["x"], done["truth"].draws["start"]
         x = {k: done[stage].record["x"] for k, stage in stages.items()}
         crps = jax.jit(jax.vmap(jax.vmap(pf.estimators.fair_crps)))
         values = {k: crps(one.reshape(*truth.shape[:2], -1, 2), truth) for k, one in x.items()}
