@@ -4,6 +4,7 @@
 PushforwardError
 ├── ConfigError (2)      a key, value or file of a configuration
 ├── InputError (2)       an argument of a library call
+│   └── StageMismatch        a stage on disk was begun with something else
 ├── MissingExtra (3)     an optional package is absent
 ├── MissingData (3)      a data file is absent
 ├── NumericalError (4)
@@ -39,6 +40,15 @@ class InputError(PushforwardError, ValueError):
     """An argument of a library call is wrong."""
 
     exit_code = 2
+
+
+class StageMismatch(InputError):
+    """A stage on disk was begun with something else.
+
+    `differs` lists what: paths of leaves such as `kernel.step_size`.
+    """
+
+    differs: list[str]
 
 
 class MissingExtra(PushforwardError, ImportError):

@@ -181,7 +181,7 @@ JOBS = {"train": train, "transport": transport, "chains": chains}
 def everything(samples: Any):
     """All numbers of `Samples`."""
     moments = {k: (m.count, m.mean, m.M2) for k, m in samples.moments.items()}
-    return samples.x, samples.log_weight, samples.record, samples.draws, moments
+    return samples.x, samples.log_weight, samples.record, dict(samples.draws), moments
 
 
 def digest(tree: Any) -> str:

@@ -53,7 +53,7 @@ def test_without_a_folder_nothing_is_promised(handlers):
 
 def test_a_time_limit_stops_like_sigterm(handlers, tmp_path):
     handlers.install(time_limit=0.0)
-    with pytest.raises(Stopped, match=r"SIGTERM\) in fit after step 1 of 120"):
+    with pytest.raises(Stopped, match="time limit of 0s was reached in fit after step 1 of"):
         jobs.train(tmp_path / "a")
     handlers.install(time_limit=3600.0)
     assert jobs.digest(jobs.train(tmp_path / "a")) == jobs.digest(jobs.train())

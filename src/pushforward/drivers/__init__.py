@@ -6,10 +6,11 @@ from .fit import fit as fit
 from .guard import SkipNonFinite as SkipNonFinite
 from .guard import StopAtNonFinite as StopAtNonFinite
 from .history import History as History
-from .observe import Keep as Keep
-from .observe import OfState as OfState
+from .records import Keep as Keep
+from .records import OfState as OfState
 from .samples import Samples as Samples
 from .simulate import simulate as simulate
 from .watchers import AbstractWatcher as AbstractWatcher
 from .watchers import Jsonl as Jsonl
 from .watchers import Progress as Progress
+from .watchers import RunStatus as RunStatus

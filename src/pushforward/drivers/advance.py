@@ -2,7 +2,9 @@
 
 A chunk is ONE compiled function, `advance(fixed, carry)`: a while loop over a dynamic number of
 steps with a donated carry. How a run is cut into chunks changes nothing, bit for bit, since keys
-and metric rows belong to absolute steps. Between chunks the host saves, draws, listens to signals.
+and metric rows belong to absolute steps. Between chunks, always in this order: records come to the
+host and to disk, the guard looks, watchers are called, a checkpoint is written if it is due, and
+the stop flag is polled. Nothing of this enters the numbers: a run may be killed and begun again.
 """
 
 import time
@@ -12,6 +14,12 @@ from typing import Any, Protocol, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+
+from .._errors import InputError, NonFinite
+from ..runs import Stage
+from . import signals
+from .plan import check_length, write_plan
+from .watchers import AbstractWatcher
 
 C = TypeVar("C", bound="Carry")
 _compilations = 0
@@ -23,10 +31,34 @@ def compilations() -> int:
 
 
 class Carry(Protocol):
-    """What a chunk carries: at least the absolute step and a stop flag."""
+    """What a chunk carries: the absolute step, a stop flag, and the record buffers.
+
+    The buffers are empty at every chunk border, so they are never saved.
+    """
 
     i: jax.Array
     stop: jax.Array
+    records: Any
+
+
+class Work(Protocol):
+    """What a verb does between chunks."""
+
+    def at(self, i: int) -> tuple[Callable, int]:
+        """Return the step function at step i, and the step up to which it serves."""
+        ...
+
+    def collect(self, carry: Any, i: int, seconds: float) -> tuple[list[dict], dict[str, Any]]:
+        """Bring the records up to step i to the host; return metric rows and the last numbers."""
+        ...
+
+    def diagnose(self, carry: Any, i: int) -> str:
+        """Run the bad step i again and return where and why it went wrong."""
+        ...
+
+    def memory_hint(self) -> str:
+        """Return what fills the memory and what to write instead, without changing results."""
+        ...
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -74,26 +106,130 @@ class Controller:
         self._length = max(1, min(4 * max(num, 8), wished))
 
 
-def drive(
-    step_at: Callable[[int], tuple[Callable, int]],
-    carry: Any,
-    total: int,
-    controller: Controller,
-    between: Callable[[Any, float, bool], None],
-) -> Any:
-    """Advance `carry` to `total`, calling `between(carry, seconds, compiled)` after every chunk.
+class Run:
+    """A verb at work: its stage on disk, its watchers, and the time it took.
 
-    `step_at(i)` returns the step function at absolute step i and the last step it serves.
+    Parameters
+    ----------
+    verb, stage
+        `fit` or `simulate`, and where to write, or None.
+    total
+        Absolute steps to reach.
+    save_every
+        Seconds between checkpoints.
+    watchers
+        Those of the call; the stage adds its own.
+    plan
+        What the stage is begun with.
     """
+
+    def __init__(
+        self,
+        verb: str,
+        stage: Stage | None,
+        total: int,
+        save_every: float,
+        watchers: Sequence[AbstractWatcher],
+        plan: dict[str, str],
+    ):
+        self.verb, self.stage, self.total, self.plan = verb, stage, total, plan
+        self.save_every, self.watchers = save_every, watchers
+        self.seconds = self.compile_seconds = 0.0
+        self.saved_at, self.saved_step = time.monotonic(), -1
+
+    def restored(self, carry: Any) -> Any:
+        """Return the state of the newest checkpoint, or the given one at step 0."""
+        if self.stage is None:
+            return carry
+        found = self.stage.restore(_with_records(carry, None))
+        if found is None:
+            write_plan(self.stage, self.plan)
+            return carry
+        state, step, extra = found
+        check_length(self.stage, step, self.total)
+        if step < self.total and self.stage.finished:
+            self.stage.reopen()
+        self.seconds, self.compile_seconds = extra["seconds"], extra["compile_seconds"]
+        self.saved_step = step
+        return _with_records(jax.tree.map(jnp.asarray, state), carry.records)
+
+    def save(self, carry: Any) -> None:
+        """Write a checkpoint, unless this step has one."""
+        i = int(carry.i)
+        if self.stage is None or self.saved_step == i:
+            return
+        extra = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+        self.stage.save(i, _with_records(carry, None), extra)
+        self.saved_at, self.saved_step = time.monotonic(), i
+
+    def finish(self, carry: Any, write_result: Callable[[Stage], None], **info: Any) -> None:
+        """Mark the stage as finished, its result on disk."""
+        if self.stage is None or self.stage.finished:
+            return
+        self.save(carry)
+        write_result(self.stage)
+        spent = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+        self.stage.finish({"verb": self.verb, "steps": self.total} | spent | info)
+
+    def tell(self, i: int, state: str, rate: float | None, values: dict[str, Any]) -> None:
+        """Call the watchers: `state` is what the run does now, "compiling" or "running"."""
+        phase = self.stage.name if self.stage else self.verb
+        host = {"phase": phase, "total": self.total, "seconds": self.seconds}
+        for watcher in self.watchers:
+            watcher.log(i, values | host | {"rate": rate, "state": state})
+
+
+def drive(run: Run, work: Work, carry: Any, controller: Controller) -> Any:
+    """Advance `carry` to the last step, and do what is due after every chunk."""
     i = int(carry.i)
-    while i < total and not bool(carry.stop):
-        step, until = step_at(i)
-        bound = controller.bound(i, min(total, until))
+    if i < run.total:
+        run.tell(i, "compiling", None, {})
+    while i < run.total and not bool(carry.stop):
+        step, until = work.at(i)
         before, start = compilations(), time.perf_counter()
-        carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
-        done = int(carry.i)  # waits for the chunk
+        bound = controller.bound(i, min(run.total, until))
+        carry, done = _one_chunk(run, work, step, bound, carry)
         seconds, compiled = time.perf_counter() - start, compilations() > before
         controller.learn(done - i, seconds, compiled)
+        run.seconds += seconds
+        run.compile_seconds += seconds if compiled else 0.0
         i = done
-        between(carry, seconds, compiled)
+        rows, numbers = work.collect(carry, i, run.seconds)
+        if run.stage is not None:
+            run.stage.append_metrics(rows)
+        if bool(carry.stop):
+            _fail(run, work, carry, i)
+        pace = controller.seconds_per_step
+        run.tell(i, "running", 1 / pace if pace else None, numbers)
+        if time.monotonic() - run.saved_at >= run.save_every:
+            run.save(carry)
+        number = signals.requested(margin=2 * pace)
+        if number is not None and i < run.total:
+            run.save(carry)
+            where = f"in {run.verb} after step {i} of {run.total}"
+            raise signals.stopped(number, where, stage=run.stage)
     return carry
+
+
+def _one_chunk(run: Run, work: Work, step: Callable, bound: int, carry: Any) -> tuple[Any, int]:
+    try:
+        carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
+        return carry, int(carry.i)  # waits for the chunk
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        hint = work.memory_hint()
+        raise InputError(f"out of device memory in {run.verb} with {hint}") from error
+
+
+def _fail(run: Run, work: Work, carry: Any, i: int) -> None:
+    carry = eqx.tree_at(lambda c: c.stop, carry, jnp.zeros((), bool))  # to stop there again
+    run.save(carry)
+    good = f"The state before it is saved as the checkpoint of step {i}"
+    if run.stage is None:
+        good = "No folder was given: nothing is saved"
+    raise NonFinite(f"{work.diagnose(carry, i)}. {good}")
+
+
+def _with_records(carry: Any, records: Any) -> Any:
+    return eqx.tree_at(lambda c: c.records, carry, records, is_leaf=lambda x: x is None)

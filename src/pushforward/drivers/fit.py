@@ -18,25 +18,27 @@ from .._typing import PRNGKey
 from ..objectives import AbstractObjective
 from ..runs import Stage
 from ..sources import AbstractFeed, AbstractSource
-from .advance import Controller
+from .advance import Controller, Run, drive
 from .checks import check_fit, split_model
 from .ema import EMA
 from .feed import FeedBlocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
-from .session import AbstractSession, fingerprint, opened, stage_key
+from .plan import fingerprints, is_complete, opened, stage_key
+from .records import HOST, refuse_reserved
 from .training import FitCarry, FitStep, inspect, start_training
-from .watchers import AbstractWatcher
+from .watchers import AbstractWatcher, looking_on
 
 ROWS = 4096
+COLUMNS = HOST | {"loss", "grad_norm", "skipped", "evaluation", "objective", "source"}
 
 
 @lru_cache(maxsize=64)
 def default_optimiser(steps: int) -> optax.GradientTransformation:
     """Return Adam, 1e-3, 100 linear warm-up steps, cosine to 0; one object per number of steps."""
-    warm_up = min(100, max(1, steps // 10))
-    return optax.adam(optax.warmup_cosine_decay_schedule(0.0, 1e-3, warm_up, max(steps, 2)))
+    rise = min(100, max(1, steps // 10))
+    return optax.adam(optax.warmup_cosine_decay_schedule(0.0, 1e-3, rise, max(steps, 2)))
 
 
 def fit(
@@ -50,6 +52,7 @@ def fit(
     ema: EMA | None = None,
     folder: str | Path | Stage | None = None,
     watchers: Sequence[AbstractWatcher] = (),
+    progress: bool | None = None,
     trainable_leaves: PyTree | Callable[[Any], bool] | None = None,
     micro_batch: int | None = None,
     clip: float | None = 1.0,
@@ -78,9 +81,12 @@ def fit(
     ema
         `EMA(.99)` or None.
     folder
-        A path or a `Stage`: metrics, checkpoints, resuming. None writes nothing.
-    watchers
-        Look on between chunks.
+        A path or a `Stage`: metrics, checkpoints, resuming. None writes nothing. A finished stage
+        of the same call is loaded; a larger `steps` goes on with it; a call with another model,
+        objective, source, optimiser, average or batch is refused.
+    watchers, progress
+        Look on between chunks; a progress line is shown on a terminal and in a notebook, or as
+        `progress` says.
     trainable_leaves
         A tree of booleans like the model, or a predicate of a leaf.
     clip
@@ -100,7 +106,7 @@ def fit(
 
     Raises
     ------
-    InputError, NonFinite, Stopped, StorageError
+    InputError, StageMismatch, NonFinite, Stopped, StorageError
     """
     schedule_steps = steps if schedule_steps is None else schedule_steps
     optimiser = default_optimiser(schedule_steps) if optimiser is None else optimiser
@@ -112,88 +118,109 @@ def fit(
     params, static = split_model(model, trainable_leaves)
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
+        plan = {}
+        if stage is not None:
+            plan = fingerprints(
+                key=key, model=model, objective=objective, source=source, optimiser=optimiser,
+                ema=ema, trained=trainable_leaves, batch=batch, schedule_steps=schedule_steps,
+                log_every=log_every,
+            )  # fmt: skip
+        if stage is not None and is_complete(stage, plan, steps):
+            history = History.load(stage, model)
+            return history.model, history
         feed = None
         if isinstance(source, AbstractFeed):
             feed = FeedBlocks(source, batch)
             source, _ = feed.at(0)
         step = FitStep(
-            static,
-            optimiser,
-            objective,
-            source,
-            StopAtNonFinite() if guard is None else guard,
-            ema,
-            scalar(np.inf if clip is None else clip),
-            jnp.asarray(schedule_steps, jnp.int32),
-            jnp.asarray(log_every, jnp.int32),
-            key,
-            batch,
-            micro_batch,
-        )
-        evaluation = (evaluate, evaluate_every, stream(key, "evaluate"))
-        plan = {"key": fingerprint(key), "batch": batch}
-        plan |= {"schedule_steps": schedule_steps, "log_every": log_every}
-        session = _Training(stage, steps, save_every, watchers, plan)
-        return session.run(step, params, feed, evaluation)
+            static, optimiser, objective, source,
+            StopAtNonFinite() if guard is None else guard, ema,
+            scalar(np.inf if clip is None else clip), jnp.asarray(schedule_steps, jnp.int32),
+            jnp.asarray(log_every, jnp.int32), key, batch, micro_batch,
+        )  # fmt: skip
+        run = Run("fit", stage, steps, save_every, looking_on(watchers, stage, progress), plan)
+        evaluation = (evaluate, evaluate_every or 0, stream(key, "evaluate"))
+        history = _run(run, step, params, feed, evaluation)
+        return history.model, history
 
 
-class _Training(AbstractSession):
-    """A run of `fit`."""
+def _run(
+    run: Run, step: FitStep, params: PyTree, feed: FeedBlocks | None, evaluation: tuple
+) -> History:
+    metrics = Metrics(step, run.total, feed, evaluation)
+    carry = run.restored(start_training(step, params, ROWS))
+    metrics.written = int(carry.i) // metrics.log_every
+    if run.saved_step >= 0 and run.stage is not None:
+        metrics.rows = run.stage.metrics()
+    carry = drive(run, metrics, carry, Controller([evaluation[1]], cap=ROWS * metrics.log_every))
+    skipped = int(carry.bad)
+    history = History(
+        metrics.rows,
+        seconds=run.seconds,
+        compile_seconds=run.compile_seconds,
+        skipped=skipped,
+        model=step.averaged(carry),
+        raw=step.model(carry.params),
+    )
+    run.finish(carry, history.save, skipped=skipped)
+    return history
 
-    verb = "fit"
 
-    def run(self, step: FitStep, params: PyTree, feed: FeedBlocks | None, evaluation: tuple):
-        """Train and return the model and its history."""
-        self.step, self.feed, self.evaluation = step, feed, evaluation
-        self.log_every = int(step.log_every)
-        carry = self.restored(start_training(step, params, ROWS))
-        self.rows = self.stage.metrics() if self.saved_step >= 0 and self.stage else []
-        self.written = int(carry.i) // self.log_every
-        controller = Controller([evaluation[1] or 0], cap=ROWS * self.log_every)
-        carry = self.go(carry, self.step_at, controller)
-        raw = step.model(carry.params)
-        history = History(self.rows, raw, self.seconds, self.compile_seconds, int(carry.bad))
-        return step.averaged(carry), history
+class Metrics:
+    """Takes metric rows from the device to the host, and evaluates.
 
-    def step_at(self, i: int) -> tuple[FitStep, int]:
-        """Return the step function at step i and the step up to which it serves."""
+    Parameters
+    ----------
+    step, total
+        The step function and the last step.
+    feed
+        Where batches come from if they do not fit on the device.
+    evaluation
+        The caller's function, every how many steps it is called, and its key.
+    """
+
+    def __init__(
+        self, step: FitStep, total: int, feed: FeedBlocks | None, evaluation: tuple[Any, int, Any]
+    ):
+        self.step, self.total, self.feed, self.evaluation = step, total, feed, evaluation
+        self.log_every, self.written = int(step.log_every), 0
+        self.rows: list[dict] = []
+
+    def at(self, i: int) -> tuple[FitStep, int]:
         if self.feed is None:
             return self.step, self.total
         source, until = self.feed.at(i)
         return eqx.tree_at(lambda s: s.source, self.step, source), until
 
-    def buffers(self, carry: FitCarry) -> tuple:
-        """Return the ring of metric rows."""
-        return (carry.rows,)
-
-    def flush(self, carry: FitCarry, i: int) -> tuple[list[dict], dict[str, Any]]:
-        """Return the rows of the intervals that are complete."""
+    def collect(self, carry: FitCarry, i: int, seconds: float) -> tuple[list[dict], dict[str, Any]]:
         first, last = self.written, i // self.log_every
-        columns = carry.rows.take(first, last)
+        columns = carry.records.take(first, last)
         fresh = [
             {"step": (n + 1) * self.log_every}
             | {name: column[n - first].item() for name, column in columns.items()}
-            | {"seconds": self.seconds}
+            | {"seconds": seconds}
             for n in range(first, last)
         ]
         self.written = last
+        newest = (fresh or self.rows or [{}])[-1]
+        if not bool(carry.stop):
+            fresh += self._evaluated(carry, i)
         self.rows += fresh
-        return fresh, (self.rows[-1] if self.rows else {}) | self.result(carry)
+        return fresh, newest | fresh[-1] if fresh else newest
 
-    def evaluate(self, carry: FitCarry, i: int) -> list[dict]:
+    def _evaluated(self, carry: FitCarry, i: int) -> list[dict[str, Any]]:
         """Call the caller's `evaluate` at multiples of `evaluate_every`."""
         function, every, key = self.evaluation
-        if function is None or not every or i % every:
+        if function is None or i % every:
             return []
         values = function(self.step.averaged(carry), key=jax.random.fold_in(key, i))
-        row = {"step": i, "evaluation": True} | {k: float(v) for k, v in values.items()}
-        self.rows.append(row)
-        self.tell(i, {"phase": "evaluation", "total": i, "seconds": self.seconds} | row)
-        return [row]
+        for name in values:
+            refuse_reserved(name, COLUMNS, "a number of evaluate")
+        return [{"step": i, "evaluation": True} | {k: float(v) for k, v in values.items()}]
 
     def diagnose(self, carry: FitCarry, i: int) -> str:
         """Run the bad step again, sample by sample."""
-        losses, gradients, batch, failed = inspect(self.step_at(i)[0], carry)
+        losses, gradients, batch, failed = inspect(self.at(i)[0], carry)
         return (
             f"training stopped at step {i}: "
             f"{describe_nonfinite(losses, gradients, batch, bool(failed))}. Try a smaller learning "
@@ -201,11 +228,6 @@ class _Training(AbstractSession):
         )
 
     def memory_hint(self) -> str:
-        """Return the micro-batch to try."""
         batch, now = self.step.batch, self.step.micro_batch
         smaller = next((m for m in range(now // 2, 0, -1) if batch % m == 0), 1)
         return f"batch={batch}, micro_batch={now}: write micro_batch={smaller} (the same numbers)"
-
-    def result(self, carry: FitCarry) -> dict[str, Any]:
-        """Return the number of skipped steps."""
-        return {"skipped": int(carry.bad)}

@@ -1,7 +1,13 @@
 """`History`: what happened in a training."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import PyTree
+
+from ..formats.model import load, save
+from ..runs import Stage
+from .plan import RESULT
 
 
 class History:
@@ -13,20 +19,46 @@ class History:
         Arrays by name; `step` is the last step of each row's interval.
     evaluations
         Rows of `evaluate`, each a dict with `step`.
-    raw
-        The model without the average.
+    model, raw
+        The trained model, and the one without the average.
     seconds, compile_seconds
         Host time of the chunks, and of those that compiled.
     skipped
         Bad steps that were skipped.
     """
 
-    def __init__(self, rows: list[dict], raw: PyTree, seconds: float, compile: float, skipped: int):
+    def __init__(
+        self,
+        rows: list[dict[str, Any]],
+        *,
+        seconds: float,
+        compile_seconds: float,
+        skipped: int,
+        model: PyTree = None,
+        raw: PyTree = None,
+    ):
         self.evaluations = [row for row in rows if "evaluation" in row]
         rows = [row for row in rows if "evaluation" not in row]
         names = list(dict.fromkeys(name for row in rows for name in row))
         self.metrics = {n: np.array([row.get(n, np.nan) for row in rows]) for n in names}
-        self.raw, self.seconds, self.compile_seconds, self.skipped = raw, seconds, compile, skipped
+        self.seconds, self.compile_seconds, self.skipped = seconds, compile_seconds, skipped
+        self.model, self.raw = model, raw
+
+    @classmethod
+    def load(cls, stage: Stage, like: PyTree = None) -> "History":
+        """Read the history of a finished stage; nothing is compiled.
+
+        `like` is a model of the same structure, whose numbers are replaced; without one, `model`
+        and `raw` are None.
+        """
+        done = stage.done() or {}
+        names = ("seconds", "compile_seconds", "skipped")
+        models = {} if like is None else load(stage.path / RESULT, {"model": like, "raw": like})
+        return cls(stage.metrics(), **{name: done[name] for name in names}, **models)
+
+    def save(self, stage: Stage) -> None:
+        """Write what `load` reads, beside the metrics that the stage holds."""
+        save(stage.path / RESULT, {"model": self.model, "raw": self.raw})
 
     def __repr__(self) -> str:
         loss = self.metrics.get("loss", np.array([]))

@@ -1,9 +1,10 @@
-"""Records on the device: reduction rules, ring buffers of rows, streaming moments.
+"""What is recorded: observables and draws, rows in ring buffers, streaming moments.
 
 Rows belong to absolute step numbers, so cutting a run differently changes no row. Reduction over
 an interval is that over particles: floats by mean, integers by sum, booleans by any.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,68 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._tree import named_leaves
+from .._errors import InputError
+from .._tree import concrete, named_leaves
 from .._typing import Count, Flag, Scalar
+from ..dynamics import State
+
+SMALL = 64  # entries up to which an observable of a chain is stored as a series
+HOST = {"step", "phase", "total", "seconds", "rate", "state"}
+COLUMNS = HOST | {"t", "ess", "log_z", "resampled", "info"}  # of the record of a simulation
+
+
+class OfState(eqx.Module):
+    """Marks an observable that wants the particle's `State`: `observe=OfState(lambda s: ...)`."""
+
+    fn: Callable[[State], dict[str, Any]]
+
+
+class Keep(eqx.Module):
+    """Which draws are stored.
+
+    Parameters
+    ----------
+    every
+        Steps between draws (the start of a march along `times` counts as step 0).
+    what
+        Function of x, or `OfState(f)`; default the sample itself.
+    particles
+        Only the first so many particles (of each member of a stack); None for all.
+    """
+
+    every: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
+    what: Callable[[Any], PyTree] | OfState = lambda x: x
+    particles: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        every = concrete(self.every)
+        for name, value in (("every", every), ("particles", self.particles)):
+            if value is not None and value < 1:
+                raise InputError(f"Keep({name}={value}): expected a positive integer")
+
+
+def observed(observe: Callable | OfState | None, state: State) -> dict[str, jax.Array]:
+    """Return the observables of one particle as a dict of arrays."""
+    if observe is None:
+        return {}
+    out = observe.fn(state) if isinstance(observe, OfState) else observe(state.x)
+    if not isinstance(out, dict):
+        raise InputError(
+            f"observe returned {type(out).__name__}, expected a dict of arrays: "
+            "observe=lambda x: {'x2': jnp.sum(x**2)}"
+        )
+    for name in out:
+        refuse_reserved(name, COLUMNS, "an observable")
+    return {name: jnp.asarray(value) for name, value in out.items()}
+
+
+def refuse_reserved(name: str, columns: set[str], what: str) -> None:
+    """Refuse a user's name that is, or begins like, a column of the drivers."""
+    if name in columns or name.partition(".")[0] in columns:
+        raise InputError(
+            f"{what} is called {name!r}, a column of the driver, which it would replace: call it "
+            f"'my_{name}'"
+        )
 
 
 class MetricInterval(eqx.Module):

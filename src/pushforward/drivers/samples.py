@@ -1,6 +1,10 @@
 """`Samples`: what a simulation returns, and honest numbers read from it."""
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +14,11 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._estimate import Estimate
 from .._typing import PRNGKey, X
-from ..estimators import weights
+from ..estimators import Moments, weights
+from ..formats.safetensors import read_packed, write_safetensors
+from ..formats.strict_json import dumps, loads
+from ..runs import Stage
+from .plan import RESULT
 
 
 class Samples:
@@ -22,22 +30,67 @@ class Samples:
         Samples, particle axis first (after the axis of a stack).
     log_weight
         A, one a particle; zeros for kernels that carry no weight.
-    info
-        The reduced info of the last step by name.
-    record
-        Arrays by name, one row a time or step: t, ess, log_z, resampled, costs, observables.
     draws
-        What `keep` asked for.
+        What `keep` asked for, by name; from a stage an array is read each time it is asked for.
     moments
         `estimators.Moments` of large observables, by name.
+    is_as_it_was
+        False where `load` found samples of a class it does not know.
     """
 
     def __init__(self, x: X, log_weight, *, record, draws, moments, weighted, populations, stacked):
-        self.x, self.log_weight = x, log_weight
-        self.record, self.draws, self.moments = record, draws, moments
-        self.info = {k[5:]: v[-1] for k, v in record.items() if k.startswith("info.") and len(v)}
+        self.x, self.log_weight, self.draws, self.moments = x, log_weight, draws, moments
         self._weighted, self._populations, self._stacked = weighted, populations, stacked
-        self._resampled = bool(np.any(record.get("resampled", np.zeros(0))))
+        self._recorded, self.is_as_it_was = record, True
+
+    @cached_property
+    def record(self) -> dict[str, np.ndarray]:
+        """Arrays by name, one row a time or step: t, ess, log_z, resampled, costs, observables."""
+        return dict(self._recorded)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The reduced info of the last step by name."""
+        rows = {k[5:]: v for k, v in self.record.items() if k.startswith("info.")}
+        return {name: v[-1] for name, v in rows.items() if len(v)}
+
+    @cached_property
+    def _resampled(self) -> bool:
+        return bool(np.any(self._recorded.get("resampled", np.zeros(0))))
+
+    @classmethod
+    def load(cls, stage: Stage) -> "Samples":
+        """Read the result of a finished stage; nothing is compiled, draws are read when asked for.
+
+        Samples are the dictionaries, tuples and arrays that they were; where they were of another
+        class, a dictionary of its fields.
+        """
+        stored, metadata = read_packed(stage.path / RESULT)
+        arrays = {name: _held(leaf.unpack()) for name, leaf in stored.items()}
+        about = loads(metadata["about"])
+        moments = {
+            name: Moments(count, *(np.asarray(arrays[f"{part}.{name}"]) for part in ("mean", "m2")))
+            for name, count in about.pop("moments").items()
+        }
+        x, plain = _filled(about.pop("x"), arrays), about.pop("plain")
+        samples = cls(
+            x, arrays["log_weight"], record=stage.series(), draws=stage.draws(), moments=moments,
+            **about,
+        )  # fmt: skip
+        samples.is_as_it_was = plain
+        return samples
+
+    def save(self, stage: Stage) -> None:
+        """Write what `load` reads, beside the series and draws that the stage holds."""
+        arrays: dict[str, Any] = {"log_weight": self.log_weight}
+        about = {"x": _outline("x", self.x, arrays)}
+        about |= {"weighted": self._weighted, "stacked": self._stacked}
+        about |= {"populations": self._populations}
+        about["plain"] = '"class"' not in dumps(about["x"])
+        about["moments"] = {name: m.count for name, m in self.moments.items()}
+        arrays |= {f"mean.{name}": m.mean for name, m in self.moments.items()}
+        arrays |= {f"m2.{name}": m.M2 for name, m in self.moments.items()}
+        write_safetensors(stage.path / RESULT, arrays, metadata={"about": dumps(about)})
 
     def __len__(self) -> int:
         return self.log_weight.shape[-1]
@@ -166,3 +219,37 @@ class Samples:
 
 def _row(tree: PyTree, k: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[k], tree)
+
+
+def _held(array: Any) -> Any:
+    """Return a JAX array where JAX can hold the type now, else the NumPy array."""
+    fits = jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype
+    return jnp.asarray(array) if fits else array
+
+
+def _outline(path: str, tree: PyTree, arrays: dict[str, Any]) -> Any:
+    """Return the shape of a tree in JSON, its leaves by their names in `arrays`."""
+    if tree is None:
+        return None
+    if isinstance(tree, Mapping):
+        return {"dict": {k: _outline(f"{path}.{k}", v, arrays) for k, v in tree.items()}}
+    if hasattr(tree, "_fields") or is_dataclass(tree):
+        names = getattr(tree, "_fields", None) or [field.name for field in fields(tree)]
+        parts = {k: _outline(f"{path}.{k}", getattr(tree, k), arrays) for k in names}
+        return {"dict": parts, "class": type(tree).__name__}
+    if isinstance(tree, tuple | list):
+        kind = type(tree).__name__
+        return {kind: [_outline(f"{path}.{k}", v, arrays) for k, v in enumerate(tree)]}
+    arrays[path] = tree
+    return path
+
+
+def _filled(outline: Any, arrays: dict[str, Any]) -> PyTree:
+    match outline:
+        case {"dict": parts}:
+            return {name: _filled(part, arrays) for name, part in parts.items()}
+        case {"tuple": parts}:
+            return tuple(_filled(part, arrays) for part in parts)
+        case {"list": parts}:
+            return [_filled(part, arrays) for part in parts]
+    return None if outline is None else arrays[outline]

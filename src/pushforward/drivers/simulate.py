@@ -1,6 +1,6 @@
 """`simulate`: move particles along a time grid, or run chains, with one compiled step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._tree import take
 from .._typing import Array, Context, Float, PRNGKey, X
 from ..dynamics import AbstractKernel
 from ..estimators import AbstractResampling, Moments
 from ..runs import Stage
-from .advance import Controller
+from .advance import Controller, Run, drive
 from .checks import check_disk, check_simulate
 from .keys import check_key
-from .observe import Keep, OfState
 from .particles import split_members, start_particles
-from .records import StreamingMoments, scalars
+from .plan import fingerprints, is_complete, opened, stage_key
+from .records import Keep, OfState, StreamingMoments, scalars
 from .samples import Samples
-from .session import AbstractSession, fingerprint, opened, stage_key
 from .simulation import SimCarry, SimStep, inspect, start_simulation
-from .watchers import AbstractWatcher
+from .watchers import AbstractWatcher, looking_on
 
 
 def simulate(
@@ -43,6 +43,7 @@ def simulate(
     batch_size: int | None = None,
     folder: str | Path | Stage | None = None,
     watchers: Sequence[AbstractWatcher] = (),
+    progress: bool | None = None,
     save_every: float = 60.0,
     key: PRNGKey,
 ) -> Samples:
@@ -81,104 +82,117 @@ def simulate(
     batch_size
         Particles at once, to save memory; the same numbers up to the last digits.
     folder
-        A path or a `Stage`: draws, checkpoints, resuming. None writes nothing.
-    watchers, save_every
+        A path or a `Stage`: draws, checkpoints, resuming. None writes nothing. A finished stage of
+        the same call is loaded; a larger `steps` goes on with it; any other call is refused.
+    watchers, progress, save_every
         As in `fit`.
     key
         `jax.random.key(seed)`.
 
     Raises
     ------
-    InputError, NonFinite, Stopped, StorageError
+    InputError, StageMismatch, NonFinite, Stopped, StorageError
     """
     grid = check_simulate(kernel, times, steps, resample, burn_in, populations, batch_size)
+    total = burn_in + int(steps or 0) if grid is None else grid.shape[0] - 1
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
+        plan = {}
+        if stage is not None:
+            plan = fingerprints(
+                key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
+                populations=populations, stacked=stacked, context=context, resample=resample,
+                observe=observe, keep=keep, burn_in=burn_in,
+            )  # fmt: skip
+        if stage is not None and is_complete(stage, plan, total):
+            samples = Samples.load(stage)
+            if samples.is_as_it_was:
+                return samples
         x, index = start_particles(kernel, x0, initial, index, (split, members), populations, key)
+        start = jnp.asarray(burn_in, jnp.int32)
         step = SimStep(
-            *split,
-            grid,
-            jnp.asarray(burn_in, jnp.int32),
-            index,
-            key,
-            resample,
-            observe,
-            keep,
-            populations,
-            batch_size,
+            *split, grid, start, index, key, resample, observe, keep, populations, batch_size
         )
-        total = burn_in + int(steps or 0) if grid is None else grid.shape[0] - 1
-        plan = {"key": fingerprint(key), "times": fingerprint(grid), "index": fingerprint(index)}
-        plan |= {"burn_in": burn_in, "populations": populations}
-        session = _Simulation(stage, total, save_every, watchers, plan)
-        record, draws, carry = session.run(step, x, context)
-    return Samples(
+        watchers = looking_on(watchers, stage, progress)
+        run = Run("simulate", stage, total, save_every, watchers, plan)
+        return _run(run, step, x, context)
+
+
+def _run(run: Run, step: SimStep, x: X, context: Context) -> Samples:
+    carry = start_simulation(step, x, context)
+    records = Records(run.stage, step, run.total, carry)
+    carry = run.restored(carry)
+    i = int(carry.i)
+    records.flushed = records.rows_at(i) if i else 0
+    carry = drive(run, records, carry, Controller(cap=records.capacity))
+    series, draws = records.all()
+    samples = Samples(
         carry.state.x,
         carry.state.log_weight.value,
-        record=record,
+        record=series,
         draws=draws,
         moments=_moments(carry.moments, carry.state.log_weight.high.shape[-1]),
-        weighted=kernel.weighted,
-        populations=populations,
-        stacked=bool(members),
+        weighted=step.shared.weighted,
+        populations=step.populations,
+        stacked=step.stacked is not None,
     )
+    run.finish(carry, samples.save)
+    return samples
 
 
-class _Simulation(AbstractSession):
-    """A run of `simulate`."""
+class Records:
+    """Takes rows and draws from the device to the host, or to the stage.
 
-    verb = "simulate"
+    Parameters
+    ----------
+    stage
+        Where they are written, or None: they are kept in memory.
+    step, total
+        The step function and the last step.
+    carry
+        The carry before the first step.
+    """
 
-    def run(self, step: SimStep, x: X, context: Context):
-        """Simulate and return record, draws and the last carry."""
-        self.step = step
+    def __init__(self, stage: Stage | None, step: SimStep, total: int, carry: SimCarry):
+        self.stage, self.step, self.total, self.flushed = stage, step, total, 0
         self.parts: list[dict[str, np.ndarray]] = []
         self.kept: list[dict[str, np.ndarray]] = []
         self.every = 1 if step.keep is None else int(step.keep.every)
-        carry = start_simulation(step, x, context)
-        if self.stage is not None and carry.draws is not None:
-            row = jax.tree.map(lambda a: a[0], carry.draws.rows)
-            check_disk(row, self.rows_at(self.total) // self.every, self.stage.path)
-        carry = self.restored(carry)
-        cap = carry.rows.capacity - 1
-        if carry.draws is not None:
-            cap = min(cap, carry.draws.capacity * self.every - 1)
-        i = int(carry.i)
-        self.flushed = self.rows_at(i) if i else 0
-        carry = self.go(carry, lambda _: (step, self.total), Controller(cap=max(cap, 1)))
-        if self.stage is None:
-            return _joined(self.parts), _joined(self.kept), carry
-        return dict(self.stage.series()), dict(self.stage.draws()), carry
+        rows, draws = carry.records
+        self.capacity = rows.capacity - 1
+        if draws is not None:
+            self.capacity = min(self.capacity, draws.capacity * self.every - 1)
+            if stage is not None:
+                row = jax.tree.map(lambda a: a[0], draws.rows)
+                check_disk(row, self.rows_at(total) // self.every, stage.path)
+        self.capacity = max(self.capacity, 1)
+
+    def at(self, i: int) -> tuple[SimStep, int]:
+        return self.step, self.total
 
     def rows_at(self, i: int) -> int:
         """Return the number of rows written when i steps are done."""
         return i + 1 if self.step.times is not None else max(0, i - int(self.step.burn_in))
 
-    def buffers(self, carry: SimCarry) -> tuple:
-        """Return the rings of rows and of draws."""
-        return carry.rows, carry.draws
-
-    def flush(self, carry: SimCarry, i: int) -> tuple[list[dict], dict[str, Any]]:
-        """Bring rows and draws to the host, or to the stage."""
+    def collect(self, carry: SimCarry, i: int, seconds: float) -> tuple[list[dict], dict[str, Any]]:
         start, stop = self.flushed, self.rows_at(i)
         if stop <= start:
             return [], {}
-        assert carry.rows is not None
-        columns = {_column(n): v for n, v in carry.rows.take(start, stop).items()}
-        kept, first = {}, -(-start // self.every)
-        if carry.draws is not None and -(-stop // self.every) > first:
-            taken = carry.draws.take(first, -(-stop // self.every))
-            kept = {_draw(n): v for n, v in taken.items()}
+        rows, draws = carry.records
+        columns = {k.removeprefix("observed."): v for k, v in rows.take(start, stop).items()}
+        first, last = -(-start // self.every), -(-stop // self.every)
+        kept = draws.take(first, last) if draws is not None and last > first else {}
+        kept = {name.lstrip(".") or "x": v for name, v in kept.items()}
         self.flushed = stop
-        self.store(columns, start, kept, first)
-        logged = [n for n in range(start, stop) if self.step.times is not None or _is_logged(n)]
-        rows = [(n, scalars({k: v[n - start] for k, v in columns.items()})) for n in logged]
-        headline = scalars({name: value[-1] for name, value in columns.items()})
-        return [{"step": n} | row for n, row in rows if row], headline
+        self._store(columns, start, kept, first)
+        along_times = self.step.times is not None
+        logged = [n for n in range(start, stop) if along_times or _is_logged(n)]
+        table = [(n, scalars({k: v[n - start] for k, v in columns.items()})) for n in logged]
+        last_row = scalars({name: value[-1] for name, value in columns.items()})
+        return [{"step": n} | row for n, row in table if row], last_row
 
-    def store(self, columns: dict, start: int, kept: dict, first: int) -> None:
-        """Append rows and draws to the stage, or keep them in memory."""
+    def _store(self, columns: dict, start: int, kept: dict, first: int) -> None:
         if self.stage is None:
             self.parts.append(columns)
             self.kept += [kept] if kept else []
@@ -188,22 +202,11 @@ class _Simulation(AbstractSession):
         if kept:
             self.stage.append_draws(kept, first)
 
-    def evaluate(self, carry: SimCarry, i: int) -> list[dict]:
-        """Return nothing: observables are recorded at every step."""
-        return []
-
-    def memory_hint(self) -> str:
-        """Return the batch size to try."""
-        num = self.step.index.shape[-2]
-        now = num if self.step.batch_size is None else self.step.batch_size
-        return (
-            f"{num} particles, {now} at once: write batch_size={max(1, now // 2)} (the same "
-            "numbers), or keep fewer draws"
-        )
-
-    def result(self, carry: SimCarry) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
+    def all(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+        """Return the whole series and all draws, in memory or as the stage holds them."""
+        if self.stage is None:
+            return _joined(self.parts), _joined(self.kept)
+        return self.stage.series(), self.stage.draws()
 
     def diagnose(self, carry: SimCarry, i: int) -> str:
         """Run the bad step again and look at the first particle that failed."""
@@ -216,7 +219,7 @@ class _Simulation(AbstractSession):
         first = tuple(int(k) for k in np.argwhere(bad)[0]) if bad.any() else (0,) * bad.ndim
         kernel = self.step.shared
         if self.step.stacked is not None:
-            kernel = eqx.combine(jax.tree.map(lambda a: a[first[0]], self.step.stacked), kernel)
+            kernel = eqx.combine(take(self.step.stacked, first[0]), kernel)
         sentence = kernel.explain(jax.tree.map(lambda a: np.asarray(a)[first], info))
         x = jax.tree.map(lambda a: np.asarray(a)[first], carry.state.x)
         point = np.array2string(np.ravel(jax.tree.leaves(x)[0]), precision=5, threshold=8)
@@ -225,18 +228,18 @@ class _Simulation(AbstractSession):
             f"first is particle {first[-1]} at x = {point}: {sentence}"
         )
 
+    def memory_hint(self) -> str:
+        num = self.step.index.shape[-2]
+        now = num if self.step.batch_size is None else self.step.batch_size
+        return (
+            f"{num} particles, {now} at once: write batch_size={max(1, now // 2)} (the same "
+            "numbers), or keep fewer draws"
+        )
+
 
 def _is_logged(n: int) -> bool:
     # About 1,000 rows of a chain per doubling of its length go to the metrics, whatever its end.
     return n % (1 << max(0, n.bit_length() - 11)) == 0
-
-
-def _column(name: str) -> str:
-    return name.removeprefix("observed.")
-
-
-def _draw(name: str) -> str:
-    return name.lstrip(".") or "x"
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -19,8 +19,7 @@ from ..estimators import AbstractResampling, weights
 from ..estimators import reset as reset_weights
 from .checks import check_context, check_energies, check_same_types
 from .keys import sample_keys, stream
-from .observe import SMALL, Keep, OfState, observed
-from .records import Ring, StreamingMoments, capacity_for
+from .records import SMALL, Keep, OfState, Ring, StreamingMoments, capacity_for, observed
 
 
 class SimCarry(eqx.Module):
@@ -29,8 +28,7 @@ class SimCarry(eqx.Module):
     i: Count
     state: State
     moments: StreamingMoments
-    rows: Ring | None
-    draws: Ring | None
+    records: tuple[Ring, Ring | None]  # of rows, and of draws
     stop: Flag
 
 
@@ -107,10 +105,8 @@ class SimStep(eqx.Module):
         due = ~failed & (n >= 0)
         moments, draws = self.streamed(carry, state, n, due)
         state = jax.tree.map(lambda a, b: jnp.where(failed, b, a), state, carry.state)
-        rows = None if carry.rows is None else carry.rows.put(n, row, due)
-        return SimCarry(
-            jnp.where(failed, carry.i, carry.i + 1), state, moments, rows, draws, failed
-        )
+        records = carry.records[0].put(n, row, due), draws
+        return SimCarry(jnp.where(failed, carry.i, carry.i + 1), state, moments, records, failed)
 
     def row(self, state: State, i: Count, info: PyTree) -> dict[str, Any]:
         """Return what is recorded after step i: along times weighted means, for chains series."""
@@ -145,7 +141,7 @@ class SimStep(eqx.Module):
 
     def streamed(self, carry: SimCarry, state: State, n: Count, due: Flag):
         """Return the moments of large observables and the ring of kept draws."""
-        moments, draws = carry.moments, carry.draws
+        moments, draws = carry.moments, carry.records[1]
         if jax.tree.leaves(moments.mean):
             axis = state.log_weight.high.ndim - 1
             moments = moments.add(self.large(state, axis), due)
@@ -264,4 +260,4 @@ def _start(step: SimStep, x: PyTree, context: PyTree) -> SimCarry:
             draws = Ring.like(kept, min(capacity, step.times.shape[0])).put(zero, kept, one)
     if step.times is not None:  # the start is the first row
         rows = Ring.like(row, min(capacity_for(row), step.times.shape[0])).put(zero, row, one)
-    return SimCarry(zero, state, StreamingMoments.like(large), rows, draws, ~one)
+    return SimCarry(zero, state, StreamingMoments.like(large), (rows, draws), ~one)

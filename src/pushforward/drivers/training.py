@@ -35,7 +35,7 @@ class FitCarry(eqx.Module):
     average: PyTree
     source: PyTree
     interval: MetricInterval
-    rows: Ring
+    records: Ring
     bad: Count
     in_a_row: Count
     stop: Flag
@@ -141,7 +141,7 @@ class FitStep(eqx.Module):
         interval = carry.interval.add(row, good)
         interval = jax.tree.map(lambda a, b: jnp.where(stop, b, a), interval, carry.interval)
         due = ~stop & (advanced % self.log_every == 0)
-        rows = carry.rows.put(advanced // self.log_every - 1, interval.row(), due)
+        rows = carry.records.put(advanced // self.log_every - 1, interval.row(), due)
         return FitCarry(
             advanced,
             keep(params, carry.params),
@@ -213,7 +213,7 @@ def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
         zero, zero, jnp.zeros((), bool),
     )  # fmt: skip
     carry = eqx.tree_at(
-        lambda c: (c.interval, c.rows),
+        lambda c: (c.interval, c.records),
         empty,
         empty_records(step, empty, rows),
         is_leaf=lambda x: x is None,
