@@ -91,31 +91,6 @@ def test_metrics_on_disk_do_not_depend_on_chunks(tmp_path, cut):
         assert len(rows[0]) >= 40
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"times": uniform_times(30)}, {"key": jax.random.key(9)}, {"index": jnp.arange(16) + 1}],
-    ids=["times", "key", "index"],
-)
-def test_another_call_does_not_continue_a_stage(tmp_path, change):
-    options = {"times": uniform_times(20), "key": jax.random.key(1)}
-    kernel = Langevin(jobs.bumps())
-    simulate(kernel, 16, folder=tmp_path / "a", **options)
-    with pytest.raises(InputError, match="was begun with another"):
-        simulate(kernel, 16, folder=tmp_path / "a", **options | change)
-
-
-def test_another_burn_in_or_batch_does_not_continue_a_stage(tmp_path):
-    kernel, start = HMC(Normal((1,), 0.0, 1.0), 0.5, 2), {"initial": Normal((1,), 0.0, 1.0)}
-    same = {"folder": tmp_path / "a", "key": jax.random.key(0)}
-    simulate(kernel, 4, steps=5, **start, **same)
-    with pytest.raises(InputError, match="was begun with another"):
-        simulate(kernel, 4, steps=9, burn_in=2, **start, **same)
-    same["folder"] = tmp_path / "b"
-    fit(jobs.Linear(), jobs.Regression(), jobs.Lines(), steps=4, batch=4, **same)
-    with pytest.raises(InputError, match="schedule_steps"):
-        fit(jobs.Linear(), jobs.Regression(), jobs.Lines(), steps=8, batch=4, **same)
-
-
 class Counted:
     """Asserts how many chunks were traced inside the block."""
 
