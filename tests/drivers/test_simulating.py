@@ -1,5 +1,7 @@
 """What `simulate` promises: stacks, populations, memory, indices, observables, draws."""
 
+from typing import NamedTuple
+
 import driver_jobs as jobs
 import equinox as eqx
 import jax
@@ -356,6 +358,19 @@ def test_a_kernel_with_nothing_to_tell(keep, tmp_path):
         assert samples.info == {}
         assert (samples.draws == {}) == (keep is None)
     np.testing.assert_array_equal(samples.x, 1.0)
+
+
+class Point(NamedTuple):
+    x: jax.Array
+
+
+def test_samples_of_a_class_of_their_own_are_found_by_the_same_call(tmp_path):
+    for _ in range(2):
+        samples = simulate(
+            Still(None), Point(jnp.ones((4, 2))), steps=3, folder=tmp_path / "a", key=KEY
+        )
+        assert isinstance(samples.x, Point)
+    assert not (tmp_path / "a" / "result.safetensors").exists()
 
 
 def test_members_of_a_stack_draw_from_their_own_bases():

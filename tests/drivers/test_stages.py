@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import driver_jobs as jobs
 import equinox as eqx
@@ -74,25 +73,18 @@ def test_results_are_read_from_a_run(tmp_path):
     assert (chain.done()["verb"], train.done()["verb"]) == ("simulate", "fit")
 
 
-class Point(NamedTuple):
-    x: jax.Array
-
-
 def test_samples_come_back_as_the_trees_they_were(tmp_path):
     rest = {"record": {}, "draws": {}, "moments": {}, "weighted": True, "stacked": False}
-    tree = {"a": jnp.ones((4, 2)), "b": (jnp.zeros(4, jnp.bfloat16), [np.arange(4)], None)}
-    for x, plain in ((tree, True), ({"a": Point(jnp.ones(4))}, False)):
-        stage = as_stage(tmp_path / str(plain), "simulate")
-        Samples(x, jnp.arange(4.0), populations=2, **rest).save(stage)
-        stage.finish({})
-        read = Samples.load(stage)
-        assert jobs.digest((read.x, read.log_weight)) == jobs.digest(
-            (x if plain else {"a": {"x": x["a"].x}}, jnp.arange(4.0))
-        )
-        assert (jax.tree.structure(read.x) == jax.tree.structure(x)) == plain
-        assert read.is_as_it_was == plain
-        assert read.ess == Samples(x, jnp.arange(4.0), populations=2, **rest).ess
-        stage.close()
+    x = {"a": jnp.ones((4, 2)), "b": (jnp.zeros(4, jnp.bfloat16), [np.arange(4)], None)}
+    stage = as_stage(tmp_path / "a", "simulate")
+    samples = Samples(x, jnp.arange(4.0), populations=2, **rest)
+    samples.save(stage)
+    stage.finish({})
+    read = Samples.load(stage)
+    assert jobs.digest((read.x, read.log_weight)) == jobs.digest((x, samples.log_weight))
+    assert jax.tree.structure(read.x) == jax.tree.structure(x)
+    assert read.ess == samples.ess
+    stage.close()
 
 
 def widest(x):
@@ -139,7 +131,9 @@ def test_another_call_does_not_continue_a_stage(case, tmp_path):
 
 def run(verb, options):
     names = {simulate: ("kernel", "x0"), fit: ("model", "objective", "source")}[verb]
-    return verb(*(options[n] for n in names), **{k: v for k, v in options.items() if k not in names})
+    return verb(
+        *(options[n] for n in names), **{k: v for k, v in options.items() if k not in names}
+    )
 
 
 DATA = (jnp.arange(12.0).reshape(6, 2), jnp.arange(6.0))
@@ -155,7 +149,7 @@ TRAIN = {
 FITS = {
     "model": ({"model": eqx.tree_at(lambda m: m.bias, jobs.Linear(), 1.0)}, "model.bias"),
     "objective": ({"objective": jobs.Regression(noise=0.2)}, "objective.noise"),
-    "source": ({"source": Arrays((DATA[0], DATA[1] + 1))}, "source.data[1]"),
+    "source": ({"source": Arrays((DATA[0], DATA[1] + 1))}, "source.data._value[1]"),
     "optimiser": ({"optimiser": optax.adam(2e-3)}, "optimiser[1].update_fns[1].tx[1].step_size"),
     "average": ({"ema": EMA(0.5, ramp=True)}, "ema.decay"),
     "batch": ({"batch": 2}, "batch"),
@@ -206,13 +200,12 @@ print(json.dumps(fingerprints(key=jax.random.key(1), energy=jobs.bumps(), job=jo
 
 def test_fingerprints_are_equal_in_every_process():
     here = str(Path(jobs.__file__).parent)
-    texts = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT.format(here=here)], env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
+    command, texts = [sys.executable, "-c", SCRIPT.format(here=here)], set()
+    for seed in ("1", "2"):
+        found = subprocess.run(
+            command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        )
+        texts.add(found.stdout.decode())
     assert len(texts) == 1
     assert "0x" not in texts.pop()
 
@@ -230,20 +223,29 @@ def test_functions_are_compared_by_code_constants_closures_and_globals(monkeypat
     assert fingerprints(f=energy(2.0)) != first
     assert fingerprints(f=energy(jnp.ones(5))) != fingerprints(f=energy(jnp.zeros(5)))
     assert fingerprints(f=eqx.Partial(energy, 1.0)) != fingerprints(f=eqx.Partial(energy, 2.0))
-    kinds = [make_class("x + 1"), make_class("x + 1"), make_class("x + 2")]
+    kinds = [make_class(1), make_class(1), make_class(2)]
     texts = [fingerprints(m=kind()) for kind in kinds]
     assert texts[0] == texts[1] != texts[2]
     monkeypatch.setattr(sys.modules[__name__], "SCALE", 3.0)
     assert fingerprints(f=energy(1.0)) != first
     loop = {}
     loop["self"] = loop
-    assert fingerprints(x=loop)  == {}
+    assert fingerprints(x=loop) == {}
 
 
-def make_class(body):
-    space = {"eqx": eqx, "__name__": __name__}
-    exec(f"class Made(eqx.Module):\n    def __call__(self, x):\n        return {body}", space)
-    return space["Made"]
+def make_class(added):
+    class Made(eqx.Module):
+        if added == 1:
+
+            def __call__(self, x):
+                return x + 1
+
+        else:
+
+            def __call__(self, x):
+                return x + 2
+
+    return Made
 
 
 @pytest.mark.parametrize("name", ["info.mine", "step", "state", "t", "ess", "log_z", "resampled"])

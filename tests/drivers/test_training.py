@@ -289,12 +289,12 @@ def test_evaluations_come_at_their_steps_with_their_keys():
     told = []
     climb(
         10, evaluate=evaluate, evaluate_every=4,
-        watchers=[jobs.Watch(lambda i, v: told.append((i, v["phase"])))],
+        watchers=[jobs.Watch(lambda i, v: told.append((i, v["phase"], v.get("bias"))))],
     )  # fmt: skip
     assert [bias for bias, _ in seen] == [4.0, 8.0]
     assert seen[0][1] != seen[1][1]
-    assert (4, "evaluation") in told
-    assert told[-1] == (10, "fit")
+    assert (4, "fit", 4.0) in told
+    assert told[-1] == (10, "fit", None)
 
 
 def test_single_precision_agrees_with_double():

@@ -9,7 +9,7 @@ the stop flag is polled. Nothing of this enters the numbers: a run may be killed
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,9 +19,8 @@ from .._errors import InputError, NonFinite
 from ..runs import Stage
 from . import signals
 from .plan import check_length, write_plan
-from .watchers import AbstractWatcher
+from .watchers import AbstractWatcher, Progress
 
-C = TypeVar("C", bound="Carry")
 _compilations = 0
 
 
@@ -30,45 +29,18 @@ def compilations() -> int:
     return _compilations
 
 
-class Carry(Protocol):
-    """What a chunk carries: the absolute step, a stop flag, and the record buffers.
-
-    The buffers are empty at every chunk border, so they are never saved.
-    """
-
-    i: jax.Array
-    stop: jax.Array
-    records: Any
-
-
-class Work(Protocol):
-    """What a verb does between chunks."""
-
-    def at(self, i: int) -> tuple[Callable, int]:
-        """Return the step function at step i, and the step up to which it serves."""
-        ...
-
-    def collect(self, carry: Any, i: int, seconds: float) -> tuple[list[dict], dict[str, Any]]:
-        """Bring the records up to step i to the host; return metric rows and the last numbers."""
-        ...
-
-    def diagnose(self, carry: Any, i: int) -> str:
-        """Run the bad step i again and return where and why it went wrong."""
-        ...
-
-    def memory_hint(self) -> str:
-        """Return what fills the memory and what to write instead, without changing results."""
-        ...
-
-
 @eqx.filter_jit(donate="all-except-first")
-def advance(fixed: tuple[Callable[[C], C], jax.Array], carry: C) -> C:
-    """Run `step` until carry.i reaches the bound or carry.stop is set."""
+def advance(fixed: tuple[Callable, jax.Array], carry: Any) -> Any:
+    """Run `step` until carry.i reaches the bound or carry.stop is set.
+
+    A carry has the absolute step `i`, the flag `stop`, and `records`: buffers that are empty at
+    every chunk border, and so never saved.
+    """
     global _compilations
     _compilations += 1
     step, bound = fixed
 
-    def unfinished(carry: C) -> jax.Array:
+    def unfinished(carry: Any) -> jax.Array:
         return (carry.i < bound) & ~carry.stop
 
     return jax.lax.while_loop(unfinished, lambda c: step(c), carry)
@@ -107,21 +79,7 @@ class Controller:
 
 
 class Run:
-    """A verb at work: its stage on disk, its watchers, and the time it took.
-
-    Parameters
-    ----------
-    verb, stage
-        `fit` or `simulate`, and where to write, or None.
-    total
-        Absolute steps to reach.
-    save_every
-        Seconds between checkpoints.
-    watchers
-        Those of the call; the stage adds its own.
-    plan
-        What the stage is begun with.
-    """
+    """A verb at work: its stage (or None), the absolute steps to reach, its watchers and times."""
 
     def __init__(
         self,
@@ -179,8 +137,23 @@ class Run:
             watcher.log(i, values | host | {"rate": rate, "state": state})
 
 
-def drive(run: Run, work: Work, carry: Any, controller: Controller) -> Any:
-    """Advance `carry` to the last step, and do what is due after every chunk."""
+def drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
+    """Advance `carry` to the last step, and do what is due after every chunk.
+
+    `work` is what the verb adds: `at(i)` returns the step function at step i and the step up to
+    which it serves, `collect(carry, i, seconds)` brings the records up to step i to the host and
+    returns metric rows and the last numbers, `diagnose(carry, i)` runs the bad step i again and
+    says what went wrong, `memory_hint()` says what fills the memory and what to write instead.
+    """
+    try:
+        return _drive(run, work, carry, controller)
+    finally:
+        for watcher in run.watchers:
+            if isinstance(watcher, Progress):
+                watcher.close()  # ends its line
+
+
+def _drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
     i = int(carry.i)
     if i < run.total:
         run.tell(i, "compiling", None, {})
@@ -211,7 +184,7 @@ def drive(run: Run, work: Work, carry: Any, controller: Controller) -> Any:
     return carry
 
 
-def _one_chunk(run: Run, work: Work, step: Callable, bound: int, carry: Any) -> tuple[Any, int]:
+def _one_chunk(run: Run, work: Any, step: Callable, bound: int, carry: Any) -> tuple[Any, int]:
     try:
         carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
         return carry, int(carry.i)  # waits for the chunk
@@ -222,7 +195,7 @@ def _one_chunk(run: Run, work: Work, step: Callable, bound: int, carry: Any) -> 
         raise InputError(f"out of device memory in {run.verb} with {hint}") from error
 
 
-def _fail(run: Run, work: Work, carry: Any, i: int) -> None:
+def _fail(run: Run, work: Any, carry: Any, i: int) -> None:
     carry = eqx.tree_at(lambda c: c.stop, carry, jnp.zeros((), bool))  # to stop there again
     run.save(carry)
     good = f"The state before it is saved as the checkpoint of step {i}"

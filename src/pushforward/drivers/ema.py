@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import checked
 from .._typing import Count, Scalar
 
 
@@ -21,24 +20,17 @@ class EMA(eqx.Module):
         d_i = min(d, (1 + i)/(10 + i)), i = 1, 2, ...: forgets the start sooner.
     """
 
-    decay: Scalar = eqx.field(converter=scalar)
+    decay: Scalar = checked(
+        holds=lambda d: (0 <= d) & (d < 1), expected="a number in [0, 1)", example=0.99
+    )
     ramp: bool = eqx.field(static=True, default=False)
 
-    def __check_init__(self):
-        known = concrete(self.decay)
-        if known is not None and not 0 <= known < 1:
-            raise InputError(f"decay must lie in [0, 1), got {known}")
-
-    def at(self, i: Count) -> Scalar:
-        """Return d_i for i = 1, 2, ..."""
-        if not self.ramp:
-            return self.decay
-        step = i.astype(self.decay.dtype)
-        return jnp.minimum(self.decay, (1 + step) / (10 + step))
-
     def update(self, average: PyTree, params: PyTree, i: Count) -> PyTree:
-        """Return a_i from a_{i−1} and θ_i."""
-        d = self.at(i)
+        """Return a_i from a_{i−1} and θ_i, i = 1, 2, ..."""
+        d = self.decay
+        if self.ramp:
+            step = i.astype(d.dtype)
+            d = jnp.minimum(d, (1 + step) / (10 + step))
         return jax.tree.map(lambda a, p: (d * a + (1 - d) * p).astype(a.dtype), average, params)
 
 

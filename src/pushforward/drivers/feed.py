@@ -25,11 +25,9 @@ class FeedSource(AbstractSource):
     start: Count
 
     def init(self, model: PyTree, *, key: PRNGKey) -> Count:
-        """Return the step counter."""
         return jnp.zeros((), jnp.int32)
 
     def draw(self, state: Count, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return the batch of step `state`."""
         batch = jax.tree.map(lambda leaf: leaf[state - self.start], self.block)
         return batch, state, NoInfo()
 

@@ -28,7 +28,6 @@ class StopAtNonFinite(AbstractGuard):
     """Stop at the first bad step (default)."""
 
     def stop(self, bad: Count, in_a_row: Count, i: Count) -> Flag:
-        """Return True at the first."""
         return bad > 0
 
 
@@ -42,7 +41,6 @@ class SkipNonFinite(AbstractGuard):
     fraction: Scalar = eqx.field(default=0.01, converter=scalar)
 
     def stop(self, bad: Count, in_a_row: Count, i: Count) -> Flag:
-        """Return True past either limit."""
         allowed = 1 + (self.fraction * (i + 1).astype(self.fraction.dtype)).astype(jnp.int32)
         return (in_a_row >= self.consecutive) | (bad > allowed)
 
@@ -71,12 +69,3 @@ def describe_nonfinite(losses: Any, gradients: Any, batch: Any, source_failed: b
     ]
     text = "; ".join(where) or "the step was finite when run again"
     return f"{text}. Batch: {', '.join(ranges)}"
-
-
-def describe_leaves(tree: Any) -> str:
-    """Return the names and shapes of array leaves, for messages."""
-    return ", ".join(
-        f"{name or 'x'}: {leaf.dtype}{list(leaf.shape)}"
-        for name, leaf in named_leaves(tree)
-        if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
-    )

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,7 @@ def is_complete(stage: Stage, plan: dict[str, str], steps: int) -> bool:
     done = stage.done()
     if done is None and not any((stage.path / "checkpoints").glob("[0-9b]*")):
         return False
-    differs = _differences(_begun(stage), plan)
-    if differs:
-        raise _mismatch(stage, differs)
+    _compare(stage, plan)
     if done is None or done["steps"] < steps:
         return False
     check_length(stage, done["steps"], steps)
@@ -86,36 +84,23 @@ def check_length(stage: Stage, have: int, wanted: int) -> None:
         )
 
 
-def _begun(stage: Stage) -> dict[str, str]:
+def _compare(stage: Stage, plan: dict[str, str]) -> None:
     path = stage.path / FILE
     try:
-        return loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
+        begun = loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from error
-
-
-def _differences(old: dict[str, str], new: dict[str, str]) -> dict[str, str]:
-    names = [*new, *(name for name in old if name not in new)]
-    none = "absent"
-    return {
-        name: f"{old.get(name, none)}, now {new.get(name, none)}"
-        for name in names
-        if old.get(name) != new.get(name)
-    }
-
-
-def _mismatch(stage: Stage, differs: dict[str, str]) -> StageMismatch:
-    shown = [f"{name} ({texts})" for name, texts in list(differs.items())[:4]]
-    if len(differs) > len(shown):
-        shown.append(f"{len(differs) - len(shown)} more")
+    differs = [name for name in {**plan, **begun} if begun.get(name) != plan.get(name)]
+    if not differs:
+        return
+    both = [f"{n} ({begun.get(n, 'absent')}, now {plan.get(n, 'absent')})" for n in differs[:4]]
+    both += [f"{len(differs) - 4} more"] if len(differs) > 4 else []
     error = StageMismatch(
-        f"{stage.path} was begun with another {'; '.join(shown)}. Make the call with what the "
+        f"{stage.path} was begun with another {'; '.join(both)}. Make the call with what the "
         "stage was begun with to go on, or choose a new folder"
     )
-    error.differs = list(differs)
-    return error
+    error.differs = differs
+    raise error
 
 
 def fingerprints(**arguments: Any) -> dict[str, str]:
@@ -130,7 +115,7 @@ def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]
     """Add the parts of `value` to `out`; `above` are the objects that contain it."""
     parts: Mapping[str, Any] = {}
     if isinstance(value, PLAIN):
-        out[path] = repr(value) if not isinstance(value, Path) else str(value)
+        out[path] = repr(value)
     elif isinstance(value, jax.Array | np.ndarray | np.generic):
         out[path] = _array(value)
     elif isinstance(value, Mapping):
@@ -181,24 +166,19 @@ def _attributes(value: Any) -> dict[str, Any]:
     return {k: v for k, v in found.items() if isinstance(v, kinds) or dataclasses.is_dataclass(v)}
 
 
-def _closure(function: Callable) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # defined later, or never
-            continue
-    return found
+def _closure(function: types.FunctionType) -> dict[str, Any]:
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    empty = types.CellType()  # of a name that is defined later, or never
+    return {name: cell.cell_contents for name, cell in cells if cell != empty}
 
 
 def _type_name(kind: type) -> str:
     total = 0
     for base in kind.__mro__:
         if not _is_installed(base.__module__):
-            members = [_unwrapped(member) for _, member in sorted(vars(base).items())]
-            for member in members:
-                if isinstance(member, types.FunctionType):
-                    total = crc32(_checksum(member, set()).to_bytes(4, "big"), total)
+            for _, member in sorted(vars(base).items()):
+                if isinstance(function := _unwrapped(member), types.FunctionType):
+                    total = crc32(_checksum(function, set()).to_bytes(4, "big"), total)
     return f"{kind.__module__}.{kind.__qualname__}" + (f" crc32 {total:08x}" if total else "")
 
 

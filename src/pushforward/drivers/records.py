@@ -85,7 +85,6 @@ class MetricInterval(eqx.Module):
 
     @classmethod
     def like(cls, row: PyTree) -> "MetricInterval":
-        """Return an empty interval for rows of this structure."""
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), row)
         return cls(zeros, jnp.zeros((), jnp.int32))
 
@@ -119,7 +118,6 @@ class Ring(eqx.Module):
 
     @classmethod
     def like(cls, row: PyTree, capacity: int) -> "Ring":
-        """Return an empty ring for rows of this structure."""
         make = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
         return cls(make, capacity)
 

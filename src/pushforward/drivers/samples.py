@@ -1,8 +1,7 @@
 """`Samples`: what a simulation returns, and honest numbers read from it."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +19,8 @@ from ..formats.strict_json import dumps, loads
 from ..runs import Stage
 from .plan import RESULT
 
+MOMENTS = ("mean", "M2")
+
 
 class Samples:
     """Weighted particles after a simulation.
@@ -34,14 +35,12 @@ class Samples:
         What `keep` asked for, by name; from a stage an array is read each time it is asked for.
     moments
         `estimators.Moments` of large observables, by name.
-    is_as_it_was
-        False where `load` found samples of a class it does not know.
     """
 
     def __init__(self, x: X, log_weight, *, record, draws, moments, weighted, populations, stacked):
         self.x, self.log_weight, self.draws, self.moments = x, log_weight, draws, moments
         self._weighted, self._populations, self._stacked = weighted, populations, stacked
-        self._recorded, self.is_as_it_was = record, True
+        self._recorded = record
 
     @cached_property
     def record(self) -> dict[str, np.ndarray]:
@@ -62,35 +61,30 @@ class Samples:
     def load(cls, stage: Stage) -> "Samples":
         """Read the result of a finished stage; nothing is compiled, draws are read when asked for.
 
-        Samples are the dictionaries, tuples and arrays that they were; where they were of another
-        class, a dictionary of its fields.
+        Samples are the dictionaries, tuples, lists and arrays that they were.
         """
         stored, metadata = read_packed(stage.path / RESULT)
         arrays = {name: _held(leaf.unpack()) for name, leaf in stored.items()}
-        about = loads(metadata["about"])
-        moments = {
-            name: Moments(count, *(np.asarray(arrays[f"{part}.{name}"]) for part in ("mean", "m2")))
-            for name, count in about.pop("moments").items()
-        }
-        x, plain = _filled(about.pop("x"), arrays), about.pop("plain")
-        samples = cls(
-            x, arrays["log_weight"], record=stage.series(), draws=stage.draws(), moments=moments,
-            **about,
-        )  # fmt: skip
-        samples.is_as_it_was = plain
-        return samples
+        about, found = loads(metadata["about"]), {}
+        for name, count in about.pop("moments").items():
+            found[name] = Moments(count, *(np.asarray(arrays[f"{m}.{name}"]) for m in MOMENTS))
+        x, series, draws = _filled(about.pop("x"), arrays), stage.series(), stage.draws()
+        return cls(x, arrays["log_weight"], record=series, draws=draws, moments=found, **about)
 
     def save(self, stage: Stage) -> None:
-        """Write what `load` reads, beside the series and draws that the stage holds."""
+        """Write what `load` reads, beside the series and draws that the stage holds.
+
+        Nothing is written for samples of a class of their own: the same call finds them again.
+        """
         arrays: dict[str, Any] = {"log_weight": self.log_weight}
-        about = {"x": _outline("x", self.x, arrays)}
-        about |= {"weighted": self._weighted, "stacked": self._stacked}
-        about |= {"populations": self._populations}
-        about["plain"] = '"class"' not in dumps(about["x"])
-        about["moments"] = {name: m.count for name, m in self.moments.items()}
-        arrays |= {f"mean.{name}": m.mean for name, m in self.moments.items()}
-        arrays |= {f"m2.{name}": m.M2 for name, m in self.moments.items()}
-        write_safetensors(stage.path / RESULT, arrays, metadata={"about": dumps(about)})
+        about = {"weighted": self._weighted, "stacked": self._stacked}
+        about |= {"populations": self._populations, "moments": {}}
+        for name, moments in self.moments.items():
+            about["moments"][name] = moments.count
+            arrays |= {f"mean.{name}": moments.mean, f"M2.{name}": moments.M2}
+        with suppress(TypeError):
+            about["x"] = _outline("x", self.x, arrays)
+            write_safetensors(stage.path / RESULT, arrays, metadata={"about": dumps(about)})
 
     def __len__(self) -> int:
         return self.log_weight.shape[-1]
@@ -228,28 +222,23 @@ def _held(array: Any) -> Any:
 
 
 def _outline(path: str, tree: PyTree, arrays: dict[str, Any]) -> Any:
-    """Return the shape of a tree in JSON, its leaves by their names in `arrays`."""
-    if tree is None:
-        return None
-    if isinstance(tree, Mapping):
-        return {"dict": {k: _outline(f"{path}.{k}", v, arrays) for k, v in tree.items()}}
-    if hasattr(tree, "_fields") or is_dataclass(tree):
-        names = getattr(tree, "_fields", None) or [field.name for field in fields(tree)]
-        parts = {k: _outline(f"{path}.{k}", getattr(tree, k), arrays) for k in names}
-        return {"dict": parts, "class": type(tree).__name__}
-    if isinstance(tree, tuple | list):
-        kind = type(tree).__name__
-        return {kind: [_outline(f"{path}.{k}", v, arrays) for k, v in enumerate(tree)]}
-    arrays[path] = tree
-    return path
+    """Return the shape of a tree in JSON, each leaf by its name in `arrays`."""
+    if isinstance(tree, dict):
+        return {name: _outline(f"{path}.{name}", part, arrays) for name, part in tree.items()}
+    if type(tree) in (tuple, list):
+        parts = [_outline(f"{path}.{k}", part, arrays) for k, part in enumerate(tree)]
+        return [type(tree).__name__, *parts]
+    if tree is not None and not hasattr(tree, "dtype"):
+        raise TypeError(f"{path} is a {type(tree).__name__}")
+    arrays |= {} if tree is None else {path: tree}
+    return None if tree is None else path
 
 
 def _filled(outline: Any, arrays: dict[str, Any]) -> PyTree:
     match outline:
-        case {"dict": parts}:
-            return {name: _filled(part, arrays) for name, part in parts.items()}
-        case {"tuple": parts}:
-            return tuple(_filled(part, arrays) for part in parts)
-        case {"list": parts}:
-            return [_filled(part, arrays) for part in parts]
+        case dict():
+            return {name: _filled(part, arrays) for name, part in outline.items()}
+        case [kind, *parts]:
+            filled = [_filled(part, arrays) for part in parts]
+            return tuple(filled) if kind == "tuple" else filled
     return None if outline is None else arrays[outline]

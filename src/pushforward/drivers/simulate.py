@@ -106,9 +106,7 @@ def simulate(
                 observe=observe, keep=keep, burn_in=burn_in,
             )  # fmt: skip
         if stage is not None and is_complete(stage, plan, total):
-            samples = Samples.load(stage)
-            if samples.is_as_it_was:
-                return samples
+            return Samples.load(stage)
         x, index = start_particles(kernel, x0, initial, index, (split, members), populations, key)
         start = jnp.asarray(burn_in, jnp.int32)
         step = SimStep(
