@@ -360,6 +360,20 @@ def test_a_kernel_with_nothing_to_tell(keep, tmp_path):
     np.testing.assert_array_equal(samples.x, 1.0)
 
 
+def test_what_cannot_be_trusted_is_found():
+    frozen = simulate(Still(NORMAL), jnp.ones((3, 2)), steps=50, observe=jobs.first, key=KEY)
+    assert [f.severity for f in frozen.findings()] == ["red"]
+    assert "frozen" in frozen.findings()[0].text or "never changed" in frozen.findings()[0].text
+    far = Annealing(Normal((1,), 0.0, 0.1), Normal((1,), 9.0, 0.1))
+    stack = jax.tree.map(lambda *a: jnp.stack(a) if eqx.is_array(a[0]) else a[0], jobs.bumps(), far)
+    collapsed = simulate(Transport(stack), 40, times=TIMES[-2:], stacked=True, key=KEY)
+    found = collapsed.findings(["near", "far"])
+    assert [(f.severity, f.subject) for f in found] == [("red", "log_weight")]
+    assert "the weight of far" in found[0].text
+    good = simulate(HMC(NORMAL, 0.9, 3), jnp.zeros((3, 2)), steps=900, observe=jobs.first, key=KEY)
+    assert good.findings() == []
+
+
 class Point(NamedTuple):
     x: jax.Array
 

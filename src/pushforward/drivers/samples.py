@@ -1,6 +1,7 @@
 """`Samples`: what a simulation returns, and honest numbers read from it."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._estimate import Estimate
 from .._typing import PRNGKey, X
-from ..estimators import Moments, weights
+from ..estimators import Finding, Moments, chain_findings, weight_findings, weights
 from ..formats.safetensors import read_packed, write_safetensors
 from ..formats.strict_json import dumps, loads
 from ..runs import Stage
@@ -144,6 +145,15 @@ class Samples:
             jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)
         ]
         return Estimate(value, error)
+
+    def findings(self, members: Sequence[str] | None = None) -> list[Finding]:
+        """Return what must be known before a number is believed: frozen, too short, collapsed.
+
+        `members` are the names of the members of a stack, or of the rungs of a ladder.
+        """
+        names, weighted = members or (), self._weighted and "t" in self.record
+        found = chain_findings(self.record, names, stacked=self._stacked)
+        return found + (weight_findings(self.log_weight, names) if weighted else [])
 
     def resample(self, num: int | None = None, *, key: PRNGKey) -> X:
         """Return equally weighted samples: particles drawn in proportion to their weights."""
