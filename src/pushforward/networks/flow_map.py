@@ -162,7 +162,6 @@ class TwoTimeMLP(eqx.Module):
         self.scale, self.out_scale = Frozen(scalar(scale)), Frozen(scalar(out_scale))
 
     def __call__(self, s: Time, t: Time, x: Array, **_) -> Array:
-        """Return N_{s,t}(x), of x's shape."""
         times = jnp.stack([s, t - s]).astype(x.dtype)
         inputs = jnp.concatenate([times, jnp.ravel(x) / self.scale.value])
         return (self.out_scale.value * self.mlp(inputs)).reshape(x.shape)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from .._typing import PRNGKey, Scalar
 from ..networks.flow_map import extra_arguments
-from ..paths.interpolants import AbstractInterpolant
+from ..paths.base import AbstractInterpolant
 from .base import AbstractObjective
 from .maps import AbstractMapObjective
 from .regression import Regression

@@ -26,7 +26,7 @@ from .._errors import InputError
 from .._typing import PRNGKey, Scalar, Time, X
 from ..dynamics.map_defects import end_tangent
 from ..networks.flow_map import AbstractFlowMap, extra_arguments
-from ..paths.interpolants import AbstractInterpolant
+from ..paths.base import AbstractInterpolant
 from .base import AbstractObjective
 
 

@@ -18,8 +18,8 @@ from .._errors import InputError
 from .._typing import PRNGKey, Scalar, Time
 from ..networks.guidance import LabelDropout
 from ..paths.affine import AbstractAffine
+from ..paths.base import AbstractInterpolant
 from ..paths.decoding import AbstractPrediction, Velocity
-from ..paths.interpolants import AbstractInterpolant
 from .base import AbstractObjective
 
 
