@@ -64,6 +64,7 @@ def test_results_are_read_from_a_run(tmp_path):
     assert jobs.digest(jobs.everything(read)) == jobs.digest(jobs.everything(made))
     assert jobs.digest(read.info) == jobs.digest(made.info)
     assert isinstance(read.x, jax.Array)
+    assert not isinstance(made.draws, dict)  # read from the disk when asked for
     found = History.load(train, jobs.Linear())
     assert jobs.digest((found.model, found.raw)) == jobs.digest((model, history.raw))
     assert found.evaluations == history.evaluations

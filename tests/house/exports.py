@@ -100,7 +100,7 @@ def _inherited_doc(cls: type, method: str) -> bool:
     """Tell whether a method has a docstring in its class or in a base, or is a base's field."""
     return any(
         getattr(vars(base).get(method), "__doc__", None)
-        or method in getattr(base, "__annotations__", ())
+        or method in vars(base).get("__annotations__", ())
         for base in cls.__mro__
     )
 

@@ -184,9 +184,9 @@ def test_bridge_kl_is_the_mean_work_of_a_swap():
         )(flow)
 
     (value, info), gradient = loss(flow, True)
-    np.testing.assert_allclose((value, info.forward, info.backward), (up + down, up, down))
+    np.testing.assert_allclose((value, info["forward"], info["backward"]), (up + down, up, down))
     np.testing.assert_allclose(loss(flow, False)[0][0], up)
-    assert info.not_converged == 0
+    assert info["not_converged"] == 0
     gradient = gradient.bijection.layers.coefficients
     assert gradient.shape == (2, 4, 2)
     assert np.all(np.asarray(gradient) != 0)

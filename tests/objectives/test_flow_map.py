@@ -275,7 +275,7 @@ def test_bundles_weigh_points_or_terms():
     (by_count, by_term), on, off = bundled(MODEL, KEY)
     np.testing.assert_allclose(by_count[0], (np.sum(on) + np.sum(off)) / 4, rtol=1e-13)
     np.testing.assert_allclose(by_term[0], np.mean(on) + np.mean(off), rtol=1e-13)
-    info = [by_count[1].diagonal, by_count[1].off_diagonal]
+    info = [by_count[1]["diagonal"], by_count[1]["off_diagonal"]]
     np.testing.assert_allclose(info, [np.mean(on), np.mean(off)], rtol=1e-13)
 
 

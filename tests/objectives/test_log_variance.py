@@ -89,7 +89,7 @@ def test_on_its_own_paths_the_weights_are_those_of_the_simulation(paths):
     kernel = Process()(sampler([2.0, 0.4, -0.3]))
     value, info = eqx.filter_jit(LogVariance(Process()))(sampler([2.0, 0.4, -0.3]), paths, key=KEY)
     np.testing.assert_allclose(value, np.var(paths.log_weight[-1], ddof=1), rtol=1e-10)
-    np.testing.assert_allclose(info.elbo, np.mean(paths.log_weight[-1]), rtol=1e-10)
+    np.testing.assert_allclose(info["elbo"], np.mean(paths.log_weight[-1]), rtol=1e-10)
     assert isinstance(kernel, Langevin)
 
 

@@ -55,7 +55,7 @@ def test_the_velocity_weight_makes_losses_of_noise_and_score_those_of_the_veloci
         weighted, _ = Regression(path, prediction, VelocityWeight())(network, pair(), key=key)
         plain, info = Regression(path)(converted(prediction), pair(), key=key)
         np.testing.assert_allclose(weighted, plain, rtol=1e-12)
-        assert info.square == plain
+        assert info["square"] == plain
     # Twin: the likelihood weight does not.
     other, _ = Regression(path, Noise(), LikelihoodWeight())(network, pair(), key=key)
     assert abs(other / plain - 1) > 0.05
@@ -75,7 +75,7 @@ def test_losses_by_hand():
         loss, _ = Regression(path, prediction())(network, sample, key=key)
         np.testing.assert_allclose(loss, jnp.mean(residual**2), rtol=1e-14)
     loss, info = Regression(path, Noise(), LikelihoodWeight())(network, sample, key=key)
-    np.testing.assert_allclose(loss, info.square / ((1 - t) * t), rtol=1e-14)
+    np.testing.assert_allclose(loss, info["square"] / ((1 - t) * t), rtol=1e-14)
 
 
 @pytest.mark.parametrize(("path", "std"), [(Linear(1.0), 0.4), (Trigonometric(1.0), 1.0)])

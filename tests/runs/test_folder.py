@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from pushforward._errors import InputError, NotARun, RunLocked, StorageError
-from pushforward.runs import RunFolder, next_free
+from pushforward._errors import InputError, NotARun, PushforwardError, RunLocked, StorageError
+from pushforward.runs import RunFolder, as_stage, next_free
 from pushforward.runs import lock as lock_module
 
 
@@ -253,3 +253,99 @@ def test_reading_a_run_does_not_import_jax(tmp_path):
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "created 0.5 (3, 2) {} False\n"
+
+
+def test_run_json_decides_and_config_toml_is_a_copy(tmp_path):
+    path = tmp_path / "a"
+    make(path).close()
+    (path / "config.toml").unlink()
+    (path / "status.json").write_text("torn {")
+    reader = RunFolder.open(path)
+    assert (reader.config(), reader.edited()) == ("x = 1\n", False)
+    assert reader.status()["state"] == "created"
+    with RunFolder.open(path, write=True) as run:
+        assert (path / "config.toml").read_text() == "x = 1\n"
+        run.set_status(state="finished")
+    (path / "status.json").unlink()
+    assert RunFolder.open(path).status()["state"] == "finished"
+    (path / "config.toml").write_text("x = 2\n")
+    with RunFolder.open(path, write=True) as run:
+        assert run.edited()
+        assert run.config() == "x = 1\n"
+    assert (path / "config.toml").read_text() == "x = 2\n"
+    (path / "run.json").write_text("{")
+    with pytest.raises(StorageError, match=r"run\.json is damaged"):
+        RunFolder.open(path).config()
+
+
+def test_an_extension_makes_the_later_stages_again(tmp_path):
+    with make(tmp_path / "a") as run:
+        for name in ("burn-in", "train", "sample", "measure"):
+            run.stage(name).finish({"name": name})
+        run.set_status(state="finished")
+    with RunFolder.open(tmp_path / "a", write=True) as run:
+        run.extend("train", config="x = 2\n", values={"x": 2})
+        assert [(s.name, s.finished) for s in run.stages()] == [("burn-in", True), ("train", False)]
+        assert (run.config(), run.config_values(), run.edited()) == ("x = 2\n", {"x": 2}, False)
+        assert run.status()["state"] == "created"
+    assert (tmp_path / "a" / "config.toml").read_text() == "x = 2\n"
+
+
+def test_a_status_after_every_chunk_costs_little_and_ends_are_durable(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(1) or sync(descriptor))
+    with make(tmp_path / "a") as run:
+        run.set_status(state="running", step=0)
+        synced.clear()
+        seconds = []
+        for step in range(50):
+            start = time.perf_counter()
+            run.set_status(state="running", step=step, total=50, eta=1.0, stage="train")
+            seconds.append(time.perf_counter() - start)
+        assert min(seconds) < 0.005
+        assert synced == []
+        run.set_status(state="failed", error="why")
+        assert synced
+        assert (run.status()["state"], run.status()["error"]) == ("failed", "why")
+        run.set_status(state="running", error=None)
+        assert (run.status()["state"], run.status()["error"]) == ("running", None)
+
+
+def test_what_was_recovered_is_gathered(tmp_path):
+    with make(tmp_path / "a") as run:
+        stage = run.stage("train")
+        stage.append_metrics([{"step": 1}])
+        assert run.notices() == []
+        stage.restore({"n": 0})
+        assert run.notices() == ["stage train had no checkpoint yet: it starts at step 0"]
+
+
+def test_a_stage_of_a_library_call_is_a_run_of_one_stage(tmp_path):
+    with as_stage(tmp_path / "mine", "fit") as stage:
+        stage.append_metrics([{"step": 1}])
+        stage.append_draws({"x": np.ones(3)}, 0)
+        reader = RunFolder.open(tmp_path / "mine")
+        assert reader.status()["state"] == "running"
+    assert reader.status()["state"] == "dead"
+    with as_stage(tmp_path / "mine", "fit") as stage:
+        stage.finish({"steps": 1})
+    reader = RunFolder.open(tmp_path / "mine")
+    assert reader.status()["state"] == "finished"
+    assert [s.name for s in reader.stages()] == ["fit"]
+    assert reader.stage("fit").path == tmp_path / "mine"
+    assert np.array_equal(reader.stages()[0].draws()["x"], np.ones(3))
+    assert (reader.config(), reader.environment(), reader.summary()) == ("", [], {})
+    with pytest.raises(InputError, match=r"the stage 'fit' of a library call.* give folder="):
+        RunFolder.open(tmp_path / "mine", write=True)
+
+
+def test_folders_of_an_older_version_get_one_sentence(tmp_path):
+    run, stage = tmp_path / "run", tmp_path / "stage"
+    for path, file in ((run, "env.json"), (run, "config.toml"), (stage, "stage.json")):
+        path.mkdir(exist_ok=True)
+        (path / file).write_text('{"name": "fit", "format": 1}')
+    for path in (run, stage):
+        with pytest.raises(PushforwardError, match=r"older version \(format 1\).*start a new run"):
+            RunFolder.open(path).stages()
+    with pytest.raises(StorageError, match="older version"):
+        as_stage(stage, "fit")

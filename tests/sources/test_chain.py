@@ -98,7 +98,7 @@ def test_a_lost_walker_stops_the_training():
 def test_what_is_refused():
     with pytest.raises(InputError, match="one common leading axis"):
         RunningChains(process, (START, START[:3]))
-    with pytest.raises(InputError, match="steps must be at least 1"):
+    with pytest.raises(InputError, match="steps is 0, expected an integer >= 1"):
         RunningChains(process, START, 0)
     path = Annealing(Normal(2), TARGET)
     with pytest.raises(InputError, match="Rollout"):

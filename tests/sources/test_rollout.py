@@ -251,7 +251,7 @@ def test_rollouts_use_the_present_model():
 
 def test_bad_arguments():
     for name in ("walkers", "num_times", "refresh", "capacity"):
-        with pytest.raises(InputError, match=f"{name} must be at least 1"):
+        with pytest.raises(InputError, match=f"{name} is 0, expected an integer >= 1"):
             Rollout(Walk(), **{name: 0})
     with pytest.raises(InputError, match="single points"):
         Rollout(Walk(), group=-1)

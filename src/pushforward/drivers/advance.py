@@ -9,6 +9,7 @@ the stop flag is polled. Nothing of this enters the numbers: a run may be killed
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import equinox as eqx
@@ -49,14 +50,9 @@ def advance(fixed: tuple[Callable, jax.Array], carry: Any) -> Any:
 class Controller:
     """Chooses chunk lengths: 1 (compile), 8, then about `target` seconds each.
 
-    Parameters
-    ----------
-    periods
-        Every multiple of these is a chunk boundary, whatever the clock says.
-    cap
-        Longest chunk in steps (the capacity of the record buffers).
-    target
-        Seconds a chunk should take; well under 10 so that signals and saving are prompt.
+    Every multiple of `periods` is a chunk boundary, whatever the clock says; `cap` is the longest
+    chunk in steps (the capacity of the record buffers). `target` stays well under 10 seconds, so
+    that signals and saving are prompt.
     """
 
     def __init__(self, periods: Sequence[int] = (), cap: int = 1 << 30, target: float = 2.0):
@@ -78,22 +74,20 @@ class Controller:
         self._length = max(1, min(4 * max(num, 8), wished))
 
 
+@dataclass
 class Run:
     """A verb at work: its stage (or None), the absolute steps to reach, its watchers and times."""
 
-    def __init__(
-        self,
-        verb: str,
-        stage: Stage | None,
-        total: int,
-        save_every: float,
-        watchers: Sequence[AbstractWatcher],
-        plan: dict[str, str],
-    ):
-        self.verb, self.stage, self.total, self.plan = verb, stage, total, plan
-        self.save_every, self.watchers = save_every, watchers
-        self.seconds = self.compile_seconds = 0.0
-        self.saved_at, self.saved_step = time.monotonic(), -1
+    verb: str
+    stage: Stage | None
+    total: int
+    save_every: float
+    watchers: Sequence[AbstractWatcher]
+    plan: dict[str, str]
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    saved_step: int = -1
+    saved_at: float = field(default_factory=time.monotonic)
 
     def restored(self, carry: Any) -> Any:
         """Return the state of the newest checkpoint, or the given one at step 0."""

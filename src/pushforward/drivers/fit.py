@@ -155,13 +155,9 @@ def _run(
     carry = drive(run, metrics, carry, Controller([evaluation[1]], cap=ROWS * metrics.log_every))
     skipped = int(carry.bad)
     history = History(
-        metrics.rows,
-        seconds=run.seconds,
-        compile_seconds=run.compile_seconds,
-        skipped=skipped,
-        model=step.averaged(carry),
-        raw=step.model(carry.params),
-    )
+        metrics.rows, seconds=run.seconds, compile_seconds=run.compile_seconds, skipped=skipped,
+        model=step.averaged(carry), raw=step.model(carry.params),
+    )  # fmt: skip
     run.finish(carry, history.save, skipped=skipped)
     return history
 
@@ -169,14 +165,7 @@ def _run(
 class Metrics:
     """Takes metric rows from the device to the host, and evaluates.
 
-    Parameters
-    ----------
-    step, total
-        The step function and the last step.
-    feed
-        Where batches come from if they do not fit on the device.
-    evaluation
-        The caller's function, every how many steps it is called, and its key.
+    `evaluation` is the caller's function, every how many steps it is called, and its key.
     """
 
     def __init__(

@@ -21,10 +21,8 @@ class History:
         Rows of `evaluate`, each a dict with `step`.
     model, raw
         The trained model, and the one without the average.
-    seconds, compile_seconds
-        Host time of the chunks, and of those that compiled.
-    skipped
-        Bad steps that were skipped.
+    seconds, compile_seconds, skipped
+        Host time of the chunks, and of those that compiled; bad steps that were skipped.
     """
 
     def __init__(

@@ -38,31 +38,22 @@ def start_particles(kernel, x0, initial, index, stack, populations: int, key):
 
     `stack` is what `split_members` returned; each member draws from its own base.
     """
-    members = stack[1]
+    members, path = stack[1], getattr(kernel, "path", None)
     if isinstance(x0, (int, np.integer)) and not isinstance(x0, bool):
-        x, index = _drawn(kernel, int(x0), initial, index, stack, key)
-    else:
-        x, index = _given(_space_of(kernel), x0, index, members)
+        x, index = _drawn(path, int(x0), initial, index, stack, key)
+    else:  # a kernel that knows no space checks its samples itself
+        x, index = _given(getattr(path, "space", None), x0, index, members)
     num = index.shape[len(members)]
     if num % populations:
         raise InputError(f"populations = {populations} does not divide {num} particles")
     return x, index
 
 
-def _path_of(kernel):
-    return getattr(kernel, "path", None)
-
-
-def _space_of(kernel):
-    """Return where the samples live; None for a kernel that knows no space and checks itself."""
-    return getattr(_path_of(kernel), "space", None)
-
-
-def _drawn(kernel, num: int, initial, index, stack, key):
+def _drawn(path, num: int, initial, index, stack, key):
     (stacked, shared), members = stack
     check_positive(x0=num)
     index = _index(index, (*members, num))
-    source = getattr(_path_of(kernel), "base", None) if initial is None else initial
+    source = getattr(path, "base", None) if initial is None else initial
     if not hasattr(source, "sample"):
         raise InputError(
             "an integer x0 needs a distribution to draw from: initial=Normal(shape, scale=1.), "
@@ -86,19 +77,15 @@ def _given(space, x0, index, members):
     if shape[: len(members)] != members:
         raise InputError(f"x0 has leading axes {shape}, expected {members} members first")
     if space is not None:
-        one = jax.tree.map(lambda a: jnp.asarray(a)[(0,) * axes], x0)
-        _check_one(space, one, jax.tree.map(jnp.shape, x0))
+        try:
+            one = jax.tree.map(lambda a: jnp.asarray(a)[(0,) * axes], x0)
+            space.check(one, "a sample of x0")
+        except InputError as error:
+            raise InputError(
+                f"{error}. x0 has shape {jax.tree.map(jnp.shape, x0)}: particles come first, "
+                "(n, *sample); one sample alone is x0[None], and vmap is applied for you"
+            ) from error
     return jax.tree.map(jnp.asarray, x0), _index(index, shape)
-
-
-def _check_one(space, one, shape) -> None:
-    try:
-        space.check(one, "a sample of x0")
-    except InputError as error:
-        raise InputError(
-            f"{error}. x0 has shape {shape}: particles come first, (n, *sample); one sample alone "
-            "is x0[None], and vmap is applied for you"
-        ) from error
 
 
 @eqx.filter_jit

@@ -133,18 +133,16 @@ class Ring(eqx.Module):
     def take(self, start: int, stop: int) -> dict[str, np.ndarray]:
         """Return rows start..stop−1 as host arrays by name (row axis first)."""
         slots = np.arange(start, stop) % self.capacity
-        return {row_name(n): np.asarray(leaf)[slots] for n, leaf in named_leaves(self.rows)}
+        return {
+            name.replace("['", ".").replace("']", "").lstrip("."): np.asarray(leaf)[slots]
+            for name, leaf in named_leaves(self.rows)  # ['objective'].x is called objective.x
+        }
 
 
 def capacity_for(row: PyTree, limit: int = 4096, budget: int = 1 << 28) -> int:
     """Return how many rows fit in `limit` rows and `budget` bytes; at least a start and a step."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(row))
     return max(2, min(limit, budget // max(size, 1)))
-
-
-def row_name(path: str) -> str:
-    """Turn a leaf name into a column name: `['objective'].residual` -> `objective.residual`."""
-    return path.replace("['", ".").replace("']", "").lstrip(".")
 
 
 class StreamingMoments(eqx.Module):

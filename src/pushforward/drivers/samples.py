@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._estimate import Estimate
+from .._tree import take
 from .._typing import PRNGKey, X
 from ..estimators import Finding, Moments, chain_findings, weight_findings, weights
 from ..formats.safetensors import read_packed, write_safetensors
@@ -140,7 +141,7 @@ class Samples:
         if not self._stacked:
             return one(values, self.log_weight)
         members = range(self.log_weight.shape[0])
-        each = [one(_row(values, s), self.log_weight[s]) for s in members]
+        each = [one(take(values, s), self.log_weight[s]) for s in members]
         value, error = [
             jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)
         ]
@@ -170,7 +171,7 @@ class Samples:
             self._warn_of_no_error("a mean")
             return weights.mean(values, log_weight)[0], None
         each = [
-            weights.mean(_row(self._split(values), k), part)[0]
+            weights.mean(take(self._split(values), k), part)[0]
             for k, part in enumerate(self._split(log_weight))
         ]
         log_z = jnp.stack([weights.log_z(part) for part in self._split(log_weight)])
@@ -219,10 +220,6 @@ class Samples:
                 f"this kernel carries no weight, so there is no {what}: put it behind one that "
                 "does, as in compose(Transport(path), HMC(path, step_size))"
             )
-
-
-def _row(tree: PyTree, k: int) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[k], tree)
 
 
 def _held(array: Any) -> Any:

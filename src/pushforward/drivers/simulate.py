@@ -140,17 +140,7 @@ def _run(run: Run, step: SimStep, x: X, context: Context) -> Samples:
 
 
 class Records:
-    """Takes rows and draws from the device to the host, or to the stage.
-
-    Parameters
-    ----------
-    stage
-        Where they are written, or None: they are kept in memory.
-    step, total
-        The step function and the last step.
-    carry
-        The carry before the first step.
-    """
+    """Takes rows and draws from the device to the stage, or into memory if it is None."""
 
     def __init__(self, stage: Stage | None, step: SimStep, total: int, carry: SimCarry):
         self.stage, self.step, self.total, self.flushed = stage, step, total, 0

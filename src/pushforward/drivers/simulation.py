@@ -4,6 +4,7 @@ Particle axes are (n,), or (members, n) for a stack. The kernel sees one particl
 vmaps. Keys: fold_in(fold_in(key, step), global index of the particle).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +52,11 @@ class SimStep(eqx.Module):
         """Return function(kernel, *particle) over all particles."""
 
         def members(kernel, *trees):
-            def one(args):
-                return function(kernel, *args)
-
             if self.batch_size is None:
-                return jax.vmap(lambda *args: one(args))(*trees)
-            return jax.lax.map(one, trees, batch_size=self.batch_size)
+                return jax.vmap(lambda *args: function(kernel, *args))(*trees)
+            return jax.lax.map(
+                lambda args: function(kernel, *args), trees, batch_size=self.batch_size
+            )
 
         if self.stacked is None:
             return members(self.shared, *trees)
@@ -113,7 +113,7 @@ class SimStep(eqx.Module):
         axis = state.log_weight.high.ndim - 1
         values = self.observables(state)
         if self.times is None:
-            small = {k: v for k, v in values.items() if _size(v, axis) <= SMALL}
+            small = {k: v for k, v in values.items() if math.prod(v.shape[axis + 1 :]) <= SMALL}
             return {"info": reduce_particles(info, axis), "observed": small}
         per_member = jax.vmap if axis else lambda f: f
         log_weight = state.log_weight.value
@@ -121,13 +121,10 @@ class SimStep(eqx.Module):
         def weighted(value, log_weight):
             return weights.mean(value, log_weight)[0]
 
-        account = {}
-        if self.shared.weighted:
-            account["ess"] = per_member(weights.ess)(log_weight)
-            account["log_z"] = per_member(weights.log_z)(log_weight)
+        known = {"ess": weights.ess, "log_z": weights.log_z} if self.shared.weighted else {}
         return {
             "t": self.times[i + 1],
-            **account,
+            **{name: per_member(function)(log_weight) for name, function in known.items()},
             "resampled": jnp.zeros((), jnp.int32),
             "info": reduce_particles(info, axis),
             "observed": {k: per_member(weighted)(v, log_weight) for k, v in values.items()},
@@ -155,17 +152,15 @@ class SimStep(eqx.Module):
         if self.times is not None:
             return {}
         values = self.observables(state)
-        large = {k: v for k, v in values.items() if _size(v, axis) > SMALL}
+        large = {k: v for k, v in values.items() if math.prod(v.shape[axis + 1 :]) > SMALL}
         return {k: jnp.moveaxis(v, axis, 0) for k, v in large.items()}
 
     def kept(self, state: State) -> PyTree:
         """Return what `keep` stores of the particles."""
-        keep = self.keep
+        keep, axis = self.keep, state.log_weight.high.ndim - 1
         assert keep is not None
-        axis = state.log_weight.high.ndim - 1
-        num = state.log_weight.high.shape[axis]
-        if keep.particles is not None:
-            num = min(num, keep.particles)
+        there = state.log_weight.high.shape[axis]
+        num = there if keep.particles is None else min(there, keep.particles)
         seen = state if isinstance(keep.what, OfState) else state.x
         seen = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, num, axis=axis), seen)
         apply = jax.vmap(keep.what.fn if isinstance(keep.what, OfState) else keep.what)
@@ -212,13 +207,6 @@ def went_wrong(state: State, info: PyTree) -> Array:
     for node in jax.tree.leaves(info, is_leaf=lambda n: hasattr(n, "failed")):
         wrong = wrong | getattr(node, "failed", False)
     return wrong
-
-
-def _size(value: Array, axis: int) -> int:
-    size = 1
-    for extent in value.shape[axis + 1 :]:
-        size *= extent
-    return size
 
 
 def _regroup(leaf: Array, axes: int, groups: int) -> Array:

@@ -5,7 +5,6 @@ micro-batches if asked; g <- g min(1, c/|g|); optimiser; EMA a_i = d_i a_{i−1}
 step whose loss or gradient is not finite leaves everything as it was. Keys depend on (key, i, j).
 """
 
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -205,20 +204,15 @@ def row_shapes(step: FitStep, carry: FitCarry):
 def start_training(step: FitStep, params: PyTree, rows: int) -> FitCarry:
     """Return the carry before the first step: copies, so that nothing of the caller is donated."""
     average = None if step.ema is None else start_average(params)
-    zero = jnp.zeros((), jnp.int32)
     source = step.source.init(step.model(params), key=stream(step.key, "init"))
-    later: Any = None  # rows are shaped like those of the first step
-    empty = FitCarry(
-        zero, params, step.optimiser.init(params), average, source, later, later,
-        zero, zero, jnp.zeros((), bool),
-    )  # fmt: skip
-    carry = eqx.tree_at(
-        lambda c: (c.interval, c.records),
-        empty,
-        empty_records(step, empty, rows),
-        is_leaf=lambda x: x is None,
-    )
-    return private_copy(carry)
+    zero, opt = jnp.zeros((), jnp.int32), step.optimiser.init(params)
+
+    def start(interval, records):
+        parts = (params, opt, average, source, interval, records)
+        return FitCarry(zero, *parts, zero, zero, jnp.zeros((), bool))
+
+    # rows are shaped like those of the first step
+    return private_copy(start(*empty_records(step, start(None, None), rows)))
 
 
 @eqx.filter_jit

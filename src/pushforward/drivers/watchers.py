@@ -6,7 +6,6 @@ numbers, `log` gets `phase` (the stage), `total`, `seconds`, `rate` and `state`:
 the first chunk, "running" after each.
 """
 
-import json
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..formats.strict_json import dumps
 from ..runs import RunFolder, Stage
 
 
@@ -41,8 +41,7 @@ class Jsonl(AbstractWatcher):
         self._file = Path(path).open("a", encoding="utf-8")
 
     def log(self, step: int, values: dict[str, Any]) -> None:
-        row = {"step": step} | {k: _strict(v) for k, v in values.items()}
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(dumps({"step": step} | values) + "\n")
         self._file.flush()
 
     def figure(self, step: int, name: str, figure: Any) -> None: ...
@@ -182,8 +181,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _strict(value: Any) -> Any:
-    number = isinstance(value, float) and (value != value or value in (float("inf"), -float("inf")))
-    return str(value) if number else value

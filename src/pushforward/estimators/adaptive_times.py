@@ -15,13 +15,13 @@ The increments must not depend on where the walkers will move: a reweight-then-m
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import checked, integer
 from .._typing import Array, Float, Scalar, Time
 from .weights import relative_weights
 
@@ -108,6 +108,15 @@ def next_time(
     return jax.lax.while_loop(unfinished, halve, start)[0]
 
 
+def _inside(default: float) -> Any:
+    return checked(
+        holds=lambda x: (0 < x) & (x < 1) & (x.ndim == 0),
+        expected="one number in (0, 1)",
+        example=default,
+        default=default,
+    )
+
+
 class AdaptiveTimes(eqx.Module):
     """A time grid made while walking: each step keeps the conditional ESS at `ess`.
 
@@ -122,20 +131,9 @@ class AdaptiveTimes(eqx.Module):
         Smallest step in t. Good value: 1e-6; smaller for a target 10⁶ times narrower than its base.
     """
 
-    ess: Float[Array, ""]
-    max_steps: int = eqx.field(static=True)
-    smallest: Float[Array, ""]
-
-    def __init__(
-        self, ess: float | Array = 0.9, max_steps: int = 1000, smallest: float | Array = 1e-6
-    ):
-        self.ess, self.smallest, self.max_steps = scalar(ess), scalar(smallest), int(max_steps)
-        for name, value in (("ess", self.ess), ("smallest", self.smallest)):
-            known = concrete(value)
-            if known is not None and not (known.shape == () and 0 < known < 1):
-                raise InputError(f"{name} is {value}, expected one number in (0, 1)")
-        if self.max_steps < 1:
-            raise InputError(f"max_steps is {max_steps}, expected at least 1")
+    ess: Float[Array, ""] = _inside(0.9)
+    max_steps: int = integer(default=1000, least=1)
+    smallest: Float[Array, ""] = _inside(1e-6)
 
     def __call__(self, increment: Increment, t: Time, log_weights: Float[Array, " n"]) -> Time:
         """Return the next time after t; see `next_time`."""

@@ -17,19 +17,36 @@ log_weights = reset(log_weights, resampled)
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
-from .._tree import Sum, concrete, scalar
+from .._fields import checked
+from .._tree import Sum, scalar
 from .._typing import Array, Flag, Float, Int, PRNGKey
 from .weights import ess, log_z, relative_weights
 
 
+def _threshold() -> Any:
+    return checked(
+        holds=lambda x: (0 <= x) & (x <= 1) & (x.ndim == 0),
+        expected="one number in [0, 1]",
+        hint="the ESS per walker below which to resample, as in Systematic(0.5)",
+        example=0.5,
+        default=0.5,
+    )
+
+
 class AbstractResampling(eqx.Module):
-    """When and how to draw new indices. One population at a time; jit and vmap friendly."""
+    """When and how to draw new indices. One population at a time; jit and vmap friendly.
+
+    Attributes
+    ----------
+    threshold
+        Resample when ESS falls below it; in [0, 1]. Good values: 0.5, or 0.3 for few steps.
+    """
 
     threshold: eqx.AbstractVar[Float[Array, ""]]
 
@@ -52,59 +69,29 @@ class AbstractResampling(eqx.Module):
 
 
 class Systematic(AbstractResampling):
-    """Points (i + u)/n with one u for all: each count is n w̄_i rounded up or down.
+    """Points (i + u)/n with one u for all: each count is n w̄_i rounded up or down."""
 
-    Parameters
-    ----------
-    threshold
-        Resample when ESS falls below it; in [0, 1]. Good values: 0.5, or 0.3 for few steps.
-    """
-
-    threshold: Float[Array, ""]
-
-    def __init__(self, threshold: float | Array = 0.5):
-        self.threshold = _threshold(threshold)
+    threshold: Float[Array, ""] = _threshold()
 
     def points(self, n: int, dtype: jnp.dtype, *, key: PRNGKey) -> Float[Array, " n"]:
-        """Draw one offset."""
         return (jnp.arange(n, dtype=dtype) + _uniform(key, (), dtype)) / n
 
 
 class Stratified(AbstractResampling):
-    """Points (i + u_i)/n with independent u_i.
+    """Points (i + u_i)/n with independent u_i."""
 
-    Parameters
-    ----------
-    threshold
-        Resample when ESS falls below it; in [0, 1]. Good value: 0.5.
-    """
-
-    threshold: Float[Array, ""]
-
-    def __init__(self, threshold: float | Array = 0.5):
-        self.threshold = _threshold(threshold)
+    threshold: Float[Array, ""] = _threshold()
 
     def points(self, n: int, dtype: jnp.dtype, *, key: PRNGKey) -> Float[Array, " n"]:
-        """Draw one offset a cell."""
         return (jnp.arange(n, dtype=dtype) + _uniform(key, (n,), dtype)) / n
 
 
 class Multinomial(AbstractResampling):
-    """Independent uniform points: n draws with replacement. The noisiest; a reference.
+    """Independent uniform points: n draws with replacement. The noisiest; a reference."""
 
-    Parameters
-    ----------
-    threshold
-        Resample when ESS falls below it; in [0, 1]. Good value: 0.5.
-    """
-
-    threshold: Float[Array, ""]
-
-    def __init__(self, threshold: float | Array = 0.5):
-        self.threshold = _threshold(threshold)
+    threshold: Float[Array, ""] = _threshold()
 
     def points(self, n: int, dtype: jnp.dtype, *, key: PRNGKey) -> Float[Array, " n"]:
-        """Draw n independent points."""
         return _uniform(key, (n,), dtype)
 
 
@@ -117,7 +104,6 @@ class Never(AbstractResampling):
         self.threshold = scalar(0.0)
 
     def points(self, n: int, dtype: jnp.dtype, *, key: PRNGKey) -> Float[Array, " n"]:
-        """Return the middles of the cells; they are never used."""
         return (jnp.arange(n, dtype=dtype) + 0.5) / n
 
 
@@ -149,14 +135,3 @@ def _read_off(weights: Float[Array, " n"], points: Float[Array, " n"]) -> Int[Ar
 
 def _uniform(key: PRNGKey, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     return 1 - jax.random.uniform(key, shape, dtype)  # (0, 1]: a point at 0 belongs to nobody
-
-
-def _threshold(value: float | Array) -> Float[Array, ""]:
-    threshold = scalar(value)
-    known = concrete(threshold)
-    if known is not None and not (known.shape == () and 0 <= known <= 1):
-        raise InputError(
-            f"threshold is {value}, expected one number in [0, 1]: the ESS per walker below which "
-            "to resample, as in Systematic(0.5)"
-        )
-    return threshold

@@ -3,7 +3,7 @@ r"""Flow maps: one function X_{s,t} that jumps along a flow from any time s to a
 X_{s,t}(x) = x + (t − s) v_{s,t}(x). The velocity is a network, so X_{s,s} = id and nothing is ever
 divided by t − s; on the diagonal it is the drift, v_{t,t} = b_t, since lim ∂_t X_{s,t} = b_t. Given
 that, and v continuous in (s, t), X is the flow of b iff one of three identities holds
-(`dynamics.map_defects`), each a way to train it (`objectives.flow_map`).
+(`dynamics.map_defects`), each a way to train it (`objectives.maps`).
 
 Known special cases: v_{s,t} = b_s is Euler's method (an untrained `TiedFlowMap`); t = 1 only is a
 consistency model; v = 0 is the identity (an untrained `FlowMap`).
@@ -162,7 +162,6 @@ class TwoTimeMLP(eqx.Module):
         self.scale, self.out_scale = Frozen(scalar(scale)), Frozen(scalar(out_scale))
 
     def __call__(self, s: Time, t: Time, x: Array, **_) -> Array:
-        """Return N_{s,t}(x), of x's shape."""
         times = jnp.stack([s, t - s]).astype(x.dtype)
         inputs = jnp.concatenate([times, jnp.ravel(x) / self.scale.value])
         return (self.out_scale.value * self.mlp(inputs)).reshape(x.shape)

@@ -33,7 +33,6 @@ class LabelDropout(eqx.Module):
     rate: Scalar = in_unit_interval(default=0.1, example=0.1)
 
     def __call__(self, context: Context, *, key: PRNGKey) -> Context:
-        """Return the context, or the null one."""
         if jax.tree.structure(context) != jax.tree.structure(self.null):
             raise InputError(
                 f"the context is {jax.tree.structure(context)}, the null label "

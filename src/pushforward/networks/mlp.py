@@ -39,7 +39,6 @@ class RandomFourier(eqx.Module):
         self.frequencies = Frozen(std * jax.random.normal(key, (num, dim)))
 
     def __call__(self, x: Float[Array, " dim"]) -> Float[Array, " 2num"]:
-        """Return the 2·num features."""
         phase = self.frequencies.value @ x
         return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)])
 
@@ -96,7 +95,6 @@ class DriftMLP(eqx.Module):
         self.score_scale = None if score_scale is None else Frozen(scalar(score_scale))
 
     def __call__(self, t: Time, x: Array, g: Array | None = None, **_) -> Array:
-        """Return b_t(x), of x's shape."""
         flat = jnp.ravel(x)
         parts = [flat / self.scale.value, time_features(t)]
         if self.fourier is not None:
@@ -154,7 +152,6 @@ class PointMLP(eqx.Module):
     def __call__(
         self, t: Time, x: Array, x0: Array, *, context: Context = None, key: PRNGKey | None = None
     ) -> Array:
-        """Return an array of x's shape."""
         parts = [jnp.ravel((v - self.centre.value) / self.scale.value) for v in (x, x0)]
         given = [jnp.ravel(leaf).astype(x.dtype) for leaf in jax.tree.leaves(context)]
         out = self.mlp(jnp.concatenate([*parts, time_features(t), *given]))
@@ -188,8 +185,6 @@ class FreeEnergy(eqx.Module):
         self.mlp, self.frequencies = zero_last_layer(mlp), frequencies
 
     def __call__(self, t: Time) -> Scalar:
-        """Return F_t."""
-
         def f(t: Time) -> Scalar:
             return self.mlp(time_features(t, self.frequencies))
 
@@ -205,7 +200,6 @@ class Zero(eqx.Module):
     stages: ClassVar[int] = 0
 
     def __call__(self, t: Time, x: Array, g: Array | None = None, **_) -> Array:
-        """Return zeros like x."""
         return jnp.zeros_like(x)
 
 

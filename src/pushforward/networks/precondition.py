@@ -37,7 +37,6 @@ class ScoreCut(eqx.Module):
         self.variance, self.limit = Frozen(variance), Frozen(scalar(limit))
 
     def __call__(self, t: Time, g: Array) -> Array:
-        """Return the cut gradient."""
         square = self.variance.value(t) * jnp.sum(g * g)
         bound = self.limit.value**2 * g.size
         return g * jnp.sqrt(bound / jnp.maximum(square, bound))
@@ -79,7 +78,6 @@ class ScoreSkip(eqx.Module):
         self.cut = ScoreCut(variance, limit)
 
     def __call__(self, t: Time, x: Array, g: Array, **kwargs) -> Array:
-        """Return b_t(x)."""
         c = self.coefficients(time_features(t))
         skip = (c[1] * self.cut.variance.value(t)) * self.cut(t, g)
         return c[0] * x + skip + self.network(t, x, g, **kwargs)

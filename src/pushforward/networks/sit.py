@@ -57,7 +57,6 @@ class Affine(eqx.Module):
         return cls(weight, jnp.zeros(num_out))
 
     def __call__(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
-        """Return W x + b."""
         y = jnp.matmul(x, self.weight.T)
         return y + self.bias.reshape((1,) * (y.ndim - 1) + (-1,))
 

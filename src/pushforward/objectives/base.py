@@ -14,4 +14,4 @@ class AbstractObjective(eqx.Module):
 
     @abstractmethod
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey) -> tuple[Scalar, Any]:
-        """Return the loss (a mean over components, never a sum) and an info Module of scalars."""
+        """Return the loss (a mean over components, never a sum) and named scalars to record."""

@@ -9,25 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._typing import Count, PRNGKey, Scalar, X
+from .._typing import PRNGKey, X
 from ..mcmc import AbstractBridge, backward_works, forward_works
 from ..targets import Ladder
 from .base import AbstractObjective
-
-
-class BridgeInfo(eqx.Module):
-    """Mean works of both directions, and how many were not finite (these have no gradient)."""
-
-    forward: Scalar
-    backward: Scalar
-    not_converged: Count
 
 
 class BridgeKL(AbstractObjective):
     r"""The mean over pairs of W_f(x_r) + W_b(x_{r+1}), or of W_f(x_r) alone.
 
     The model is the bridge stacked over the pairs; a sample is the whole ladder, drawn from running
-    replicas (`sources.RunningChains`) or from `Arrays` of them. All pairs train at once.
+    replicas (`sources.RunningChains`) or from `Arrays` of them. All pairs train at once. Recorded:
+    the mean works of both directions, and how many were not finite (these have no gradient).
 
     Parameters
     ----------
@@ -45,7 +38,6 @@ class BridgeKL(AbstractObjective):
     symmetric: bool = eqx.field(static=True, default=True)
 
     def __call__(self, model: AbstractBridge, sample: X, *, key: PRNGKey):
-        """Return (loss, works)."""
         keys = [jax.random.fold_in(key, k) for k in range(2)]
         up = forward_works(model, self.ladder, sample, key=keys[0])
         down = jnp.zeros_like(up)
@@ -54,4 +46,5 @@ class BridgeKL(AbstractObjective):
         both = jnp.stack([up, down])
         finite = jnp.isfinite(both)
         up, down = jnp.mean(jnp.where(finite, both, 0), axis=1)
-        return up + down, BridgeInfo(up, down, jnp.sum(~finite).astype(jnp.int32))
+        lost = jnp.sum(~finite).astype(jnp.int32)
+        return up + down, {"forward": up, "backward": down, "not_converged": lost}

@@ -33,7 +33,6 @@ class ExactDivergence(AbstractDivergence):
     """Exact divergence, d JVPs: for d <= 64."""
 
     def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
-        """Return no keys: both factors are the same number."""
         return None, None
 
 
@@ -41,16 +40,7 @@ class HutchinsonDivergence(AbstractDivergence):
     """Two independent probes and their product: unbiased, where one probe squared is not."""
 
     def keys(self, key: PRNGKey) -> tuple[PRNGKey | None, PRNGKey | None]:
-        """Return two keys."""
         return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-
-
-class ContinuityInfo(eqx.Module):
-    """Info: |residual|, ∂_t F, and whether the residual was clipped."""
-
-    residual: Scalar
-    free_energy_rate: Scalar
-    clipped: Scalar
 
 
 class Continuity(AbstractObjective):
@@ -73,7 +63,6 @@ class Continuity(AbstractObjective):
     divergence: AbstractDivergence = ExactDivergence()
 
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
-        """Return the clipped squared residual and its info."""
         t, kernel = sample.t, self.process(model)
         rate = free_energy_rate(model, t)
         first, second = self.divergence.keys(key)
@@ -83,14 +72,9 @@ class Continuity(AbstractObjective):
             other = kernel.log_weight_rate(t, sample.x, key=second) + rate
         square = residual * other
         clip = self.clip.astype(square.dtype)
-        loss = jnp.minimum(square, clip)
-        return loss, ContinuityInfo(jnp.abs(residual), rate, (square > clip).astype(square.dtype))
-
-
-class VarianceInfo(eqx.Module):
-    """Info: the free-energy rate that the group implies."""
-
-    free_energy_rate: Scalar
+        clipped = (square > clip).astype(square.dtype)
+        info = {"residual": jnp.abs(residual), "free_energy_rate": rate, "clipped": clipped}
+        return jnp.minimum(square, clip), info
 
 
 class ContinuityVariance(AbstractObjective):
@@ -108,7 +92,6 @@ class ContinuityVariance(AbstractObjective):
     process: Callable[[PyTree], AbstractProcess]
 
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
-        """Return the sample variance of r over the group and −mean r."""
         kernel = self.process(model)
         num = [leaf.shape[:1] for leaf in jax.tree.leaves(sample.x)][0]
         if num in ((), (1,)):
@@ -122,7 +105,7 @@ class ContinuityVariance(AbstractObjective):
             return kernel.log_weight_rate(sample.t, x)
 
         rates = jax.vmap(rate)(sample.x)
-        return jnp.var(rates, ddof=1), VarianceInfo(-jnp.mean(rates))
+        return jnp.var(rates, ddof=1), {"free_energy_rate": -jnp.mean(rates)}
 
 
 def free_energy_rate(model: PyTree, t: Scalar) -> Scalar:

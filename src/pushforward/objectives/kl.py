@@ -39,7 +39,6 @@ class ForwardKL(AbstractObjective):
     distribution: Callable[[PyTree], AbstractDistribution]
 
     def __call__(self, model: PyTree, sample: X, *, key: PRNGKey) -> tuple[Scalar, None]:
-        """Return −log q(x)."""
         return self.distribution(model)(sample), None
 
 
@@ -69,7 +68,6 @@ class ReverseKL(AbstractObjective):
     path_gradient: bool = eqx.field(static=True, default=True)
 
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey) -> tuple[Scalar, None]:
-        """Return −log w(x) = U(x) + log q(x)."""
         q = self.distribution(model)
         x, energy = sample_with_energy(q, key=key)
         log_q = Frozen(q).value.log_prob(x) if self.path_gradient else -energy.sum()

@@ -9,28 +9,22 @@ this the objective of choice for d >= 100.
 from collections.abc import Callable
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._typing import PRNGKey, Scalar
+from .._typing import PRNGKey
 from ..dynamics import AbstractTwoKernel, Trajectory
 from .base import AbstractObjective
-
-
-class LogVarianceInfo(eqx.Module):
-    """Info: the mean of A over the group, a lower bound of log(Z_T/Z_0)."""
-
-    elbo: Scalar
 
 
 class LogVariance(AbstractObjective):
     r"""Var_j A_j (ddof = 1), A_j = Σ_k ΔA(t_k, x_k^j; t_{k+1}, x_{k+1}^j) over a group of paths.
 
     Needs `Rollout(..., group=16, trajectories=True)`; 16 to 64 paths of 50 to 100 steps. A sample
-    costs N steps of every walker of its group: batches of 4 to 16.
+    costs N steps of every walker of its group: batches of 4 to 16. `elbo`, the mean of A, is a
+    lower bound of log(Z_T/Z_0).
 
     Parameters
     ----------
@@ -46,7 +40,6 @@ class LogVariance(AbstractObjective):
     process: Callable[[PyTree], AbstractTwoKernel]
 
     def __call__(self, model: PyTree, sample: Trajectory, *, key: PRNGKey):
-        """Return the sample variance of A over the group and its mean."""
         kernel = self.process(model)
         if not isinstance(kernel, AbstractTwoKernel):
             raise InputError(
@@ -64,4 +57,4 @@ class LogVariance(AbstractObjective):
         later = jax.tree.map(lambda a: a[1:], (sample.t, sample.x))
         walkers = jax.vmap(kernel.log_weight_between, (None, 0, None, 0))
         total = jnp.sum(jax.vmap(walkers)(*now, *later), axis=0)
-        return jnp.var(total, ddof=1), LogVarianceInfo(jnp.mean(total))
+        return jnp.var(total, ddof=1), {"elbo": jnp.mean(total)}

@@ -18,8 +18,8 @@ from .._errors import InputError
 from .._typing import PRNGKey, Scalar, Time
 from ..networks.guidance import LabelDropout
 from ..paths.affine import AbstractAffine
+from ..paths.base import AbstractInterpolant
 from ..paths.decoding import AbstractPrediction, Velocity
-from ..paths.interpolants import AbstractInterpolant
 from .base import AbstractObjective
 
 
@@ -35,7 +35,6 @@ class Unweighted(AbstractWeighting):
     """W = 1."""
 
     def __call__(self, path: Any, t: Time) -> Scalar:
-        """Return 1."""
         return jnp.ones_like(t)
 
 
@@ -43,7 +42,6 @@ class VelocityWeight(AbstractWeighting):
     """W = (Δ/β)²: with it the noise and score losses ARE the velocity loss (SiT's "velocity")."""
 
     def __call__(self, path: Any, t: Time) -> Scalar:
-        """Return (Δ/β)²."""
         return 1 / path.inverse_coefficients(t).beta_over_delta ** 2
 
 
@@ -51,14 +49,7 @@ class LikelihoodWeight(AbstractWeighting):
     """W = Δ/(αβ): the bound on the log likelihood of the score SDE (SiT's "likelihood")."""
 
     def __call__(self, path: Any, t: Time) -> Scalar:
-        """Return Δ/(αβ)."""
         return 1 / (path.alpha(t) * path.inverse_coefficients(t).beta_over_delta)
-
-
-class RegressionInfo(eqx.Module):
-    """Info: the squared residual before the weight."""
-
-    square: Scalar
 
 
 class Regression(AbstractObjective):
@@ -98,7 +89,6 @@ class Regression(AbstractObjective):
             )
 
     def __call__(self, model: PyTree, sample: PyTree, *, key: PRNGKey):
-        """Return the loss of one `Pair` and its info."""
         t, x0, x1, context = sample.t, sample.x0, sample.x1, sample.context
         keys = [jax.random.fold_in(key, k) for k in range(3)]
         z = jax.random.normal(keys[0], x1.shape, x1.dtype)
@@ -113,4 +103,4 @@ class Regression(AbstractObjective):
             )
         residual = self.prediction.residual(self.path, t, x0, x1, z, raw)
         square = jnp.mean(residual**2)
-        return self.weighting(self.path, t) * square, RegressionInfo(square)
+        return self.weighting(self.path, t) * square, {"square": square}

@@ -9,6 +9,7 @@ from .affine import VariancePreserving as VariancePreserving
 from .annealing import Annealing as Annealing
 from .annealing import ParameterPath as ParameterPath
 from .base import AbstractAnnealing as AbstractAnnealing
+from .base import AbstractInterpolant as AbstractInterpolant
 from .base import at_time as at_time
 from .decoding import AbstractPrediction as AbstractPrediction
 from .decoding import Data as Data
@@ -30,7 +31,6 @@ from .epsilon import SinSquaredEpsilon as SinSquaredEpsilon
 from .epsilon import ZeroEpsilon as ZeroEpsilon
 from .exact_drift import ExactDrift as ExactDrift
 from .exact_velocity import ExactVelocity as ExactVelocity
-from .interpolants import AbstractInterpolant as AbstractInterpolant
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
 from .point import AbstractPointMass as AbstractPointMass

@@ -21,7 +21,7 @@ from .._errors import InputError
 from .._fields import positive
 from .._tree import concrete, scalar
 from .._typing import Scalar, Time, V, X
-from .interpolants import AbstractInterpolant
+from .base import AbstractInterpolant
 
 
 class Coefficients(NamedTuple):
@@ -154,18 +154,17 @@ class VariancePreserving(AbstractAffine):
                 f"beta_min = {low}, beta_max = {high}: expected 0 < beta_min <= beta_max"
             )
 
-    def _exponent(self, t: Time) -> tuple[Scalar, Scalar]:
+    def _alpha_beta_rate(self, t: Time) -> tuple[Scalar, Scalar, Scalar]:
         tau, spread = 1 - t, self.beta_max - self.beta_min
         exponent = -0.25 * tau**2 * spread - 0.5 * tau * self.beta_min
-        return exponent, 0.5 * tau * spread + 0.5 * self.beta_min
+        rate = 0.5 * tau * spread + 0.5 * self.beta_min
+        return jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent), rate
 
     def coefficients(self, t: Time) -> Coefficients:
-        exponent, rate = self._exponent(t)
-        alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
+        alpha, beta, rate = self._alpha_beta_rate(t)
         return Coefficients(alpha, -(beta**2) * rate / alpha, beta, beta * rate)
 
     def inverse_coefficients(self, t: Time) -> InverseCoefficients:
         # α, α/L', β, α²/(βL'): the cancelled forms, finite up to t = 1
-        exponent, rate = self._exponent(t)
-        alpha, beta = jnp.sqrt(-jnp.expm1(2 * exponent)), jnp.exp(exponent)
+        alpha, beta, rate = self._alpha_beta_rate(t)
         return InverseCoefficients(alpha, alpha / rate, beta, alpha**2 / (beta * rate))

@@ -19,7 +19,7 @@ import equinox as eqx
 from .._errors import InputError
 from .._typing import Array, Context, PRNGKey, Time, V, X
 from .affine import AbstractAffine
-from .interpolants import AbstractInterpolant
+from .base import AbstractInterpolant
 
 
 class Decoded(eqx.Module):

@@ -39,7 +39,6 @@ class ExactVelocity(eqx.Module):
     def __call__(
         self, t: Time, x: Array, *, context: Context = None, key: PRNGKey | None = None
     ) -> Array:
-        """Return α'e + β'D."""
         c = self.path.coefficients(t)
         noise, data = self.ends(t, x)
         return c.dalpha * noise + c.dbeta * data

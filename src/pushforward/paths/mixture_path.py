@@ -100,5 +100,4 @@ class MixtureVariance(eqx.Module):
     target_scale: Scalar = eqx.field(converter=scalar)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return v(t)."""
         return ((1 - t) * self.base_scale) ** 2 + (t * self.target_scale) ** 2

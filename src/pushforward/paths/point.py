@@ -26,7 +26,7 @@ from .._errors import InputError
 from .._fields import positive
 from .._tree import concrete, scalar
 from .._typing import Scalar, Time, X
-from .interpolants import AbstractInterpolant
+from .base import AbstractInterpolant
 
 Three = tuple[Scalar, Scalar, Scalar]
 

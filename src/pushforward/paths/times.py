@@ -104,7 +104,6 @@ class LocalVariance(eqx.Module):
     target_scale: Scalar = eqx.field(converter=scalar)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return ℓ²(t)."""
         s = self.schedule(t)
         return 1 / ((1 - s) / self.base_scale**2 + s / self.target_scale**2)
 

@@ -137,7 +137,6 @@ class Scaled(eqx.Module):
     factor: Scalar = eqx.field(converter=scalar)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return ε_t."""
         return self.factor * self.law(t)
 
 
@@ -148,5 +147,4 @@ class LocalStep(eqx.Module):
     factor: Scalar = eqx.field(converter=scalar, default=0.3)
 
     def __call__(self, t: Time) -> Scalar:
-        """Return the step size at time t."""
         return jnp.sqrt(self.factor * self.variance(t))

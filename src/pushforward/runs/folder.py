@@ -167,14 +167,15 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """Return the status; its state is "dead" if the writer vanished without a word."""
         known, live = self._content(), self._live()
-        status = {"state": "created", **live, "restarts": max(len(known["starts"]) - 1, 0)}
-        status |= {"error": known["error"]} if known["error"] else {}
-        if known["ended"]:
-            return status | {"state": known["ended"]}
-        if status["state"] in ENDED:  # killed between the two files of a restart
-            status["state"] = "created"
+        state = known["ended"] or live.get("state")
+        if state is None or known["ended"] is None and state in ENDED:  # killed in a restart
+            state = "running" if self._bare() else "created"
+        status = {**live, "state": state, "error": known["error"]}
+        status["restarts"] = max(len(known["starts"]) - 1, 0)
         silent = time.time() - live.get("heartbeat", known["written"]) > _DEAD_AFTER
-        return status | ({"state": "dead"} if silent and not is_held(self.path) else {})
+        if state not in ENDED and silent and not is_held(self.path):
+            status["state"] = "dead"
+        return status
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`: results, diagnostics, warnings, seconds, cost."""

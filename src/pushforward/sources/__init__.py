@@ -1,6 +1,7 @@
 """Where training samples come from: sources live inside the chunk, feeds on the host."""
 
 from .base import AbstractFeed as AbstractFeed
+from .base import AbstractFreshSource as AbstractFreshSource
 from .base import AbstractSource as AbstractSource
 from .base import ArrayFeed as ArrayFeed
 from .base import Arrays as Arrays

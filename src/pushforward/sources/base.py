@@ -51,19 +51,29 @@ class AbstractSource(eqx.Module):
         """
 
 
-class NoData(AbstractSource):
-    """Draws nothing: for objectives that make their own samples, such as `ReverseKL`."""
+class AbstractFreshSource(AbstractSource):
+    """A source without a state: every sample depends on its key alone."""
+
+    @abstractmethod
+    def sample(self, *, key: PRNGKey) -> PyTree:
+        """Draw one sample."""
 
     def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return nothing."""
         return ()
 
     def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return an empty batch; the objective's keys tell its samples apart."""
-        return (), state, NoInfo()
+        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
+        return jax.vmap(lambda k: self.sample(key=k))(keys), state, NoInfo()
 
 
-class Arrays(AbstractSource):
+class NoData(AbstractFreshSource):
+    """Draws nothing: for objectives that make their own samples, such as `ReverseKL`."""
+
+    def sample(self, *, key: PRNGKey) -> PyTree:
+        return ()
+
+
+class Arrays(AbstractFreshSource):
     """Uniform draws with replacement from arrays in memory.
 
     Parameters
@@ -75,19 +85,13 @@ class Arrays(AbstractSource):
     data: Frozen[PyTree]
 
     def __init__(self, data: PyTree):
-        _common_length(data)
+        common_length(data)
         self.data = Frozen(jax.tree.map(jnp.asarray, data))
 
-    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return nothing: the draws depend on the key alone."""
-        return ()
-
-    def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return `size` rows."""
+    def sample(self, *, key: PRNGKey) -> PyTree:
         num = jax.tree.leaves(self.data.value)[0].shape[0]
-        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
-        rows = jax.vmap(lambda k: jax.random.randint(k, (), 0, num))(keys)
-        return jax.tree.map(lambda leaf: leaf[rows], self.data.value), state, NoInfo()
+        row = jax.random.randint(key, (), 0, num)
+        return jax.tree.map(lambda leaf: leaf[row], self.data.value)
 
 
 class AbstractFeed(ABC):
@@ -111,11 +115,10 @@ class ArrayFeed(AbstractFeed):
 
     def __init__(self, data: PyTree, seed: int = 0):
         self.data, self.seed = data, seed
-        self.num = _common_length(data)
+        self.num = common_length(data)
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
     def block(self, start: int, num: int, size: int) -> PyTree:
-        """Return the rows of steps start..start+num−1, in the order of their epochs."""
         flat = np.arange(start * size, (start + num) * size)
         rows = np.empty_like(flat)
         for epoch in range(flat[0] // self.num, flat[-1] // self.num + 1):
@@ -130,10 +133,12 @@ class ArrayFeed(AbstractFeed):
         return self._epoch[1]
 
 
-def _common_length(data: PyTree) -> int:
+def common_length(data: PyTree, name: str = "data", hint: str = "") -> int:
+    """Return the length of the leading axis that all leaves share, one or more."""
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise InputError(
-            f"data needs one common leading axis with one or more rows, got {sorted(lengths)}"
+            f"{name}: expected one common leading axis with one or more rows, got "
+            f"{sorted(lengths)}{hint}"
         )
     return lengths.pop()[0]

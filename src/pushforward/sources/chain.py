@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._fields import integer
 from .._typing import Array, Count, Flag, PRNGKey, Scalar, X
 from ..dynamics import AbstractKernel, any_failed, march, no_weight, reduce_particles
-from .base import AbstractSource
+from .base import AbstractSource, common_length
 
 
 class Walkers(eqx.Module):
@@ -57,23 +58,14 @@ class RunningChains(AbstractSource):
     """
 
     process: Callable[[PyTree], AbstractKernel]
-    walkers: X
-    steps: int = eqx.field(static=True)
+    walkers: X = eqx.field(converter=lambda walkers: jax.tree.map(jnp.asarray, walkers))
+    steps: int = integer(least=1, default=1)
 
-    def __init__(self, process: Callable[[PyTree], AbstractKernel], walkers: X, steps: int = 1):
-        self.process, self.steps = process, int(steps)
-        self.walkers = jax.tree.map(jnp.asarray, walkers)
-        lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.walkers)}
-        if len(lengths) != 1 or lengths & {(), (0,)}:
-            raise InputError(
-                f"walkers need one common leading axis with one or more points, got "
-                f"{sorted(lengths)}: simulate(kernel, 64, steps=500, initial=..., key=key).x"
-            )
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, got {steps}")
+    def __check_init__(self):
+        example = ": simulate(kernel, 64, steps=500, initial=..., key=key).x"
+        common_length(self.walkers, "walkers", example)
 
     def init(self, model: PyTree, *, key: PRNGKey) -> Walkers:
-        """Return the walkers where they start."""
         if not self.process(model).stationary:
             raise InputError(
                 "a chain needs a kernel that leaves a law invariant, such as HMC; points along a "
@@ -82,7 +74,6 @@ class RunningChains(AbstractSource):
         return Walkers(self.walkers, jnp.zeros((), jnp.int32))
 
     def draw(self, state: Walkers, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Move all walkers and return `size` of them, the next ones in turn."""
         kernel = self.process(model)
         num = jax.tree.leaves(state.x)[0].shape[0]
 

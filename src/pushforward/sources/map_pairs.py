@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .._errors import InputError
+from .._fields import integer
 from .._typing import Context, PRNGKey, Scalar, Time, X
 from ..paths.time_laws import AbstractPairTimes, Triangle
 from .base import AbstractSource, Pair
@@ -48,14 +48,15 @@ class MapPairs(AbstractSource):
     times: AbstractPairTimes = Triangle()
 
     def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return the state of the pairs."""
         return self.pairs.init(model, key=key)
 
     def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return `size` samples."""
         inside, outside = jax.random.split(key)
         pairs, state, info = self.pairs.draw(state, model, size, progress=progress, key=inside)
         return _with_times(self.times, pairs, progress, outside), state, info
+
+
+_ALONE = "a bundle has both; for a loss without diagonal points write MapPairs(pairs)"
 
 
 class Bundles(AbstractSource):
@@ -73,22 +74,13 @@ class Bundles(AbstractSource):
 
     pairs: AbstractSource
     times: AbstractPairTimes = Triangle()
-    diagonal: int = eqx.field(static=True, default=3)
-    off_diagonal: int = eqx.field(static=True, default=1)
-
-    def __check_init__(self):
-        if self.diagonal < 1 or self.off_diagonal < 1:
-            raise InputError(
-                f"diagonal = {self.diagonal}, off_diagonal = {self.off_diagonal}: expected both at "
-                "least 1; for a loss without diagonal points write MapPairs(pairs)"
-            )
+    diagonal: int = integer(least=1, default=3, hint=_ALONE)
+    off_diagonal: int = integer(least=1, default=1, hint=_ALONE)
 
     def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return the state of the pairs."""
         return self.pairs.init(model, key=key)
 
     def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return `size` bundles."""
         k, m = self.diagonal, self.off_diagonal
         inside, outside = jax.random.split(key)
         num = size * (k + m)

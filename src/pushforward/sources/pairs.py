@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._fields import integer
 from .._tree import Frozen
-from .._typing import Array, Context, PRNGKey, Scalar, X
+from .._typing import Array, Context, PRNGKey, X
 from ..paths.time_laws import AbstractTimeLaw, UniformTime
 from ..targets import AbstractDistribution
-from .base import AbstractSource, NoInfo, Pair
+from .base import AbstractFreshSource, Pair
 
 
 class Dequantise(eqx.Module):
@@ -26,15 +27,14 @@ class Dequantise(eqx.Module):
         L: 256 for bytes, 17 for the digits.
     """
 
-    levels: int = eqx.field(static=True)
+    levels: int = integer(least=1, example=256)
 
     def __call__(self, k: Array, *, key: PRNGKey) -> Array:
-        """Return k with fresh uniform noise."""
         u = jax.random.uniform(key, k.shape)
         return 2 * (k.astype(u.dtype) + u) / self.levels - 1
 
 
-class IndependentPairs(AbstractSource):
+class IndependentPairs(AbstractFreshSource):
     """x0 from a base, x1 from data or a distribution, t from its law: all independent.
 
     Parameters
@@ -74,16 +74,7 @@ class IndependentPairs(AbstractSource):
             raise InputError("labels belong to arrays, and data is a distribution")
         self.data, self.labels = Frozen(data), Frozen(jax.tree.map(jnp.asarray, labels))
 
-    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return nothing: the draws depend on the key alone."""
-        return ()
-
-    def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return `size` pairs."""
-        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
-        return jax.vmap(self._pair)(keys), state, NoInfo()
-
-    def _pair(self, key: PRNGKey) -> Pair:
+    def sample(self, *, key: PRNGKey) -> Pair:
         keys = [jax.random.fold_in(key, k) for k in range(4)]
         x0, t = self.base.sample(key=keys[1]), self.times.sample(key=keys[2])
         data, context = self.data.value, None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import checked, integer, positive
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
 from ..dynamics import AbstractProcess, Trajectory, march, no_weight
 from ..targets import AbstractDistribution, AbstractEnergy
@@ -32,17 +32,10 @@ class Horizon(eqx.Module):
         Fraction of the schedule at which T = 1. Good value .6.
     """
 
-    start: Scalar = eqx.field(default=0.1, converter=scalar)
-    full_at: Scalar = eqx.field(default=0.6, converter=scalar)
-
-    def __check_init__(self):
-        start, full_at = concrete(self.start), concrete(self.full_at)
-        if start is not None and not (0 < start <= 1):
-            raise InputError(f"start is {start}, expected a time in (0, 1]")
-        if full_at is not None and not full_at > 0:
-            raise InputError(
-                f"full_at is {full_at}, expected > 0; Horizon(start=1) switches the curriculum off"
-            )
+    start: Scalar = checked(
+        holds=lambda t: (0 < t) & (t <= 1), expected="a time in (0, 1]", example=0.1, default=0.1
+    )
+    full_at: Scalar = positive(default=0.6, hint="Horizon(start=1) switches the curriculum off")
 
     def __call__(self, progress: Scalar) -> Scalar:
         """Return T."""
@@ -100,22 +93,17 @@ class Rollout(AbstractSource):
     """
 
     process: Callable[[PyTree], AbstractProcess]
-    walkers: int = eqx.field(static=True, default=512)
-    num_times: int = eqx.field(static=True, default=100)
-    refresh: int = eqx.field(static=True, default=50)
-    capacity: int = eqx.field(static=True, default=4)
+    walkers: int = integer(least=1, default=512)
+    num_times: int = integer(least=1, default=100)
+    refresh: int = integer(least=1, default=50)
+    capacity: int = integer(least=1, default=4)
     horizon: Horizon = eqx.field(default_factory=Horizon)
     jitter: bool = eqx.field(static=True, default=True)
     weighted: bool = eqx.field(static=True, default=False)
-    group: int = eqx.field(static=True, default=0)
+    group: int = integer(least=0, default=0, hint="0 draws single points")
     trajectories: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        for name in ("walkers", "num_times", "refresh", "capacity"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.group < 0:
-            raise InputError(f"group must be 0 (single points) or more, got {self.group}")
         if self.trajectories and (self.group < 2 or self.weighted):
             raise InputError(
                 f"trajectories=True with group={self.group}, weighted={self.weighted}: expected a "
@@ -123,7 +111,6 @@ class Rollout(AbstractSource):
             )
 
     def init(self, model: PyTree, *, key: PRNGKey) -> Buffer:
-        """Return an empty buffer."""
         shape = (self.capacity, self.num_times + 1)
         x = jax.eval_shape(lambda k: _sampleable(self.process(model).path.base).sample(key=k), key)
         dtype = no_weight(x).high.dtype
@@ -138,7 +125,6 @@ class Rollout(AbstractSource):
         )
 
     def draw(self, state: Buffer, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Refresh the buffer if it is due and return `size` points drawn from it."""
         horizon = self.horizon(progress).astype(state.t.dtype)
         state = jax.lax.cond(
             state.draws % self.refresh == 0,

@@ -4,16 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._typing import PRNGKey, Scalar
+from .._typing import PRNGKey
 from ..dynamics import AbstractKernel
 from ..paths.time_laws import AbstractTimeLaw, UniformTime
-from .base import AbstractSource, NoInfo, Pair
+from .base import AbstractFreshSource, Pair
 
 
-class PairSimulator(AbstractSource):
+class PairSimulator(AbstractFreshSource):
     """x0 from `initial`, x1 one step of the kernel later, t from its law.
 
     Parameters
@@ -41,16 +40,7 @@ class PairSimulator(AbstractSource):
                 "PairSimulator(system, initial=system.path)"
             )
 
-    def init(self, model: PyTree, *, key: PRNGKey) -> PyTree:
-        """Return nothing: the draws depend on the key alone."""
-        return ()
-
-    def draw(self, state: PyTree, model: PyTree, size: int, *, progress: Scalar, key: PRNGKey):
-        """Return `size` pairs."""
-        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
-        return jax.vmap(self._pair)(keys), state, NoInfo()
-
-    def _pair(self, key: PRNGKey) -> Pair:
+    def sample(self, *, key: PRNGKey) -> Pair:
         keys = [jax.random.fold_in(key, k) for k in range(4)]
         t, x0 = self.times.sample(key=keys[0]), self.initial.sample(key=keys[1])
         now = self.kernel.init(x0, jnp.ones_like(t), key=keys[2])

@@ -12,12 +12,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..._typing import PRNGKey, Scalar
-from ...networks.flow_map import extra_arguments
-from ...paths.interpolants import AbstractInterpolant
-from ..base import AbstractObjective
-from ..regression import Regression
-from .base import AbstractMapObjective, MapInfo
+from .._typing import PRNGKey, Scalar
+from ..networks.flow_map import extra_arguments
+from ..paths.base import AbstractInterpolant
+from .base import AbstractObjective
+from .maps import AbstractMapObjective
+from .regression import Regression
 
 
 class Diagonal(AbstractObjective):
@@ -34,17 +34,15 @@ class Diagonal(AbstractObjective):
     path: AbstractInterpolant
     teacher: Callable | None = None
 
-    def __call__(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple[Scalar, MapInfo]:
-        """Return the loss of one `Pair` and its info."""
+    def __call__(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple[Scalar, dict]:
         if self.teacher is None:
-            loss, info = Regression(self.path)(model.drift, pair, key=key)
-            return loss, MapInfo(info.square)
+            return Regression(self.path)(model.drift, pair, key=key)
         z = jax.random.normal(jax.random.fold_in(key, 0), pair.x1.shape, pair.x1.dtype)
         x = self.path.state(pair.t, pair.x0, pair.x1, z)
         extra = extra_arguments(pair.context)
         apart = model.drift(pair.t, x, **extra) - self.teacher(pair.t, x, **extra)
         loss = jnp.mean(apart**2)
-        return loss, MapInfo(loss)
+        return loss, {"square": loss}
 
 
 class AbstractCombination(eqx.Module):
@@ -59,7 +57,6 @@ class CountWeights(AbstractCombination):
     """(k mean_d + m mean_o)/(k + m): every point counts the same (the authors' code)."""
 
     def __call__(self, diagonal: Scalar, off_diagonal: Scalar, k: int, m: int) -> Scalar:
-        """Return the mean over all points."""
         return (k * diagonal + m * off_diagonal) / (k + m)
 
 
@@ -67,15 +64,7 @@ class EqualWeights(AbstractCombination):
     """mean_d + mean_o: both terms count the same (Algorithm 1 of the paper)."""
 
     def __call__(self, diagonal: Scalar, off_diagonal: Scalar, k: int, m: int) -> Scalar:
-        """Return the sum of the means."""
         return diagonal + off_diagonal
-
-
-class WithDiagonalInfo(eqx.Module):
-    """Info: the means of both terms."""
-
-    diagonal: Scalar
-    off_diagonal: Scalar
 
 
 class WithDiagonal(AbstractObjective):
@@ -100,7 +89,6 @@ class WithDiagonal(AbstractObjective):
     combine: AbstractCombination = CountWeights()
 
     def __call__(self, model: Any, bundle: Any, *, key: PRNGKey):
-        """Return the loss of one `Bundle` and the means of its terms."""
         k, m = bundle.diagonal.t.shape[0], bundle.off_diagonal.t.shape[0]
         keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(k + m))
 
@@ -113,4 +101,4 @@ class WithDiagonal(AbstractObjective):
         diagonal = jnp.mean(jax.vmap(on)(bundle.diagonal, keys[:k]))
         off_diagonal = jnp.mean(jax.vmap(off)(bundle.off_diagonal, keys[k:]))
         loss = self.combine(diagonal, off_diagonal, k, m)
-        return loss, WithDiagonalInfo(diagonal, off_diagonal)
+        return loss, {"diagonal": diagonal, "off_diagonal": off_diagonal}
