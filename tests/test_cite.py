@@ -87,7 +87,8 @@ def test_every_reference_of_the_library_has_an_entry():
     import equinox as eqx
 
     import pushforward
-    from pushforward.experiments import REGISTRY, find
+    from pushforward.experiments import REGISTRY
+    from pushforward.harness.experiment import find
 
     for room in pushforward._ROOMS:
         importlib.import_module(f"pushforward.{room}")
@@ -97,5 +98,6 @@ def test_every_reference_of_the_library_has_an_entry():
         if cls.__module__.startswith("pushforward")
         for key in vars(cls).get("references", ())
     }
-    named |= {(name, key) for name in REGISTRY for key in find(name).module.REFERENCES}
+    docs = {name: find(name, REGISTRY).module.__doc__ for name in REGISTRY}
+    named |= {(n, key) for n, doc in docs.items() for key in re.findall(r"\[([a-z]+\d{4})\]", doc)}
     assert {(name, key) for name, key in named if key not in BIBTEX} == set()

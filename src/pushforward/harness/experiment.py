@@ -24,7 +24,6 @@ from typing import Any
 from .. import __version__
 from .._cite import BIBTEX
 from .._errors import ConfigError, NotARun, PushforwardError
-from ..runs import RunFolder
 from .config import Config, Fit, fields
 from .expected import Expected, collected
 from .files import FORMAT, read_file
@@ -135,6 +134,8 @@ def of_run(
     ConfigError
         The run came from a file and `file` is missing or has changed since.
     """
+    from ..runs import RunFolder
+
     config, text = path / "config.toml", RunFolder.open(path).config()
     header = read_file(config, text=text)[2]
     if "experiment" not in header:

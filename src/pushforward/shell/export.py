@@ -13,7 +13,6 @@ from .. import formats, report
 from .._errors import ConfigError, InputError, NotARun, PushforwardError
 from .._tree import named_leaves
 from ..drivers import Progress, Samples, simulate
-from ..drivers.records import row_name
 from ..harness.config import Config
 from ..harness.experiment import Experiment, of_run, root_key
 from ..harness.lab import MODEL, load_model
@@ -111,10 +110,8 @@ def sample_arrays(samples: Samples, kernel: Any = None) -> dict[str, Any]:
     path = getattr(kernel, "path", None)
     constrain = getattr(getattr(path, "target", path), "constrain", None)
     x: Any = samples.x if constrain is None else jax.vmap(constrain)(samples.x)
-    if isinstance(x, dict):
-        arrays = {row_name(name): leaf for name, leaf in named_leaves(x)}
-    else:
-        arrays = {f"x{name}": leaf for name, leaf in named_leaves(x)}
+    named = isinstance(x, dict)
+    arrays = dict(x) if named else {f"x{name}": leaf for name, leaf in named_leaves(x)}
     return arrays | {"log_weight": samples.log_weight}
 
 
