@@ -22,9 +22,11 @@ low and its error does not show it. Trust it where folds lie in the bulk.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import InputError, WeightCollapse
 from .._tree import concrete
@@ -188,14 +190,32 @@ def require_walkers(log_weights: Float[Array, " n"], fewest: float = FEWEST) -> 
     known = concrete(log_weights)
     if known is None:
         raise InputError("require_walkers reads values: call it outside jit")
-    effective = known.size * float(ess(log_weights))
-    if not effective >= fewest:
-        raise WeightCollapse(
-            f"{effective:.3g} of {known.size} walkers count, expected at least {fewest:g}: a mean "
-            f"would mislead. Largest weight {float(largest_weight(log_weights)):.3g}, "
-            f"log Z {float(log_z(log_weights)):.6g}, ELBO {float(elbo(log_weights)):.6g}. "
-            "Try more steps, a wider base, more training, or resample=Systematic()"
+    if sentence := collapse(known, fewest=fewest):
+        raise WeightCollapse(f"{sentence}. A mean would mislead")
+
+
+def collapse(log_weights: Any, label: str = "", fewest: float = FEWEST) -> str:
+    """Return a sentence if fewer than `fewest` walkers count, or a weight is no number; else ""."""
+    check_population(log_weights)
+    n, alive = log_weights.size, int(np.sum(log_weights > -np.inf))
+    if bad := int(np.sum(np.isnan(log_weights) | (log_weights == np.inf))):
+        return f"{bad} of {n} log-weights{label} are NaN or +inf: no number is valid"
+    if alive == 0:
+        return (
+            f"no walker{label} is inside the support: 0 of {n} have a weight, log Z is −inf. Use a "
+            "base that covers the target, or more steps; check that the energy is finite somewhere"
         )
+    counting = n * float(ess(log_weights))
+    if counting >= fewest:
+        return ""
+    inside = "" if alive == n else f"{alive} of {n} walkers are inside the support, "
+    who = "one walker carries" if counting < 2 else f"{counting:.3g} of {n} walkers carry"
+    return (
+        f"{inside}{who} the weight{label}, expected {fewest:g} or more: ESS {counting / n:.3g}, "
+        f"largest weight {float(largest_weight(log_weights)):.3g}, log Z "
+        f"{float(log_z(log_weights)):.6g}, ELBO {float(elbo(log_weights)):.6g}. Try more steps, a "
+        "wider base, more training, or resample=Systematic()"
+    )
 
 
 def check_population(log_weights: Float[Array, " n"]) -> None:
