@@ -31,8 +31,6 @@ from .findings import Finding as Finding
 from .findings import chain_findings as chain_findings
 from .findings import pareto_k as pareto_k
 from .findings import weight_findings as weight_findings
-from .folds import signed_log_z as signed_log_z
-from .folds import signed_mean as signed_mean
 from .forecasts import biased_crps as biased_crps
 from .forecasts import counts_kl as counts_kl
 from .forecasts import fair_crps as fair_crps
@@ -72,3 +70,5 @@ from .weights import mean as mean
 from .weights import normalised_weights as normalised_weights
 from .weights import path_kl as path_kl
 from .weights import require_walkers as require_walkers
+from .weights import signed_log_z as signed_log_z
+from .weights import signed_mean as signed_mean

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import softmax
 
 from .autocorrelation import REFUSED, frozen, mean_of_chains, too_short
-from .weights import FEWEST
+from .weights import collapse
 
 NUMBERS = 2**20  # looked at in one column
 FEWEST_NUMBERS = 2**13  # in one series, however many a column has
@@ -94,11 +94,21 @@ def chain_findings(
 
 def weight_findings(log_weight: Any, names: Sequence[str] = ()) -> list[Finding]:
     """Return what the log-weights (walkers,) or (members, walkers) say of a weighted run."""
-    rows = np.atleast_2d(np.asarray(log_weight, float))
+    rows, found = np.atleast_2d(np.asarray(log_weight, float)), []
+    if rows.size == 0:
+        return []
     labels = [f" of {name}" for name in _labels(names, len(rows))] if len(rows) > 1 else [""]
-    with np.errstate(all="ignore"):
-        found = [_weight_finding(row, label) for row, label in zip(rows, labels, strict=True)]
-    return [Finding(severity, "log_weight", text) for severity, text in filter(None, found)]
+    for row, label in zip(rows, labels, strict=True):
+        if sentence := collapse(row, label):
+            found.append(Finding("red", "log_weight", sentence))
+        elif (k := pareto_k(row)) > PARETO_K:
+            text = (
+                f"the weights{label} have a heavy tail, Pareto k = {k:.2g} > {PARETO_K}: log Z and "
+                "means converge more slowly than their error bars say. Use more walkers, more "
+                "steps or more training"
+            )
+            found.append(Finding("amber", "log_weight", text))
+    return found
 
 
 def pareto_k(log_weight: Any) -> float:
@@ -106,11 +116,11 @@ def pareto_k(log_weight: Any) -> float:
     ordered = np.sort(np.asarray(log_weight, float))
     tail = int(min(ordered.size / 5, 3 * np.sqrt(ordered.size)))
     if tail < TAIL or not np.isfinite(ordered[-1]):
-        return float("nan")
+        return np.nan
     weights = np.exp(ordered[-tail - 1 :] - ordered[-1])
     x = weights[1:] - weights[0]
     if x[0] <= np.finfo(float).eps * x[-1]:  # equal weights at its end: no tail to fit
-        return float("nan")
+        return np.nan
     grid = 30 + int(np.sqrt(tail))
     b = 1 / x[-1] + (1 - np.sqrt(grid / (np.arange(grid) + 0.5))) / (3 * x[int(tail / 4 + 0.5) - 1])
     k = np.log1p(-b[:, None] * x[None]).mean(1)
@@ -130,11 +140,7 @@ def _observable_findings(
         return
     outer = [f" at {name}" for name in _labels(names, members)] if stacked else [""]
     inner = [""] if array.ndim == 2 + stacked else [f"[{c}]" for c in range(components)]
-    if (
-        array.ndim > 2 + stacked
-        and len(names) == components
-        and not (stacked and len(names) == members)
-    ):
+    if not stacked and array.ndim > 2 and len(names) == components:
         inner = [f" at {name}" for name in names]
 
     numbers = max(NUMBERS // (members * components), FEWEST_NUMBERS)
@@ -206,73 +212,38 @@ def _kernel_findings(
     if what not in ("acceptance", "diverged"):
         return
     rates = np.atleast_1d(array.mean(0))
-    labels = [""] if array.ndim == 1 else _places(rates.shape, names)
-    rates, kernel = rates.ravel(), prefix.removeprefix("info").strip(".") or "the kernel"
+    lowest = np.argmin(np.where(np.isnan(rates), -1, rates))
+    low, high = (np.unravel_index(k, rates.shape) for k in (lowest, np.argmax(rates)))
+    kernel = prefix.removeprefix("info").strip(".") or "the kernel"
+
+    def rate(place: Any) -> str:
+        where = "" if array.ndim == 1 else _place(place, rates.shape, names)
+        return f"{what} of {kernel}{where} is {rates[place]:.3g}"
+
+    is_hmc = f"{prefix}.delta_energy" in record
     if what == "diverged":
-        worst = int(np.argmax(rates))
-        if rates[worst] > 0:
+        if rates[high] > 0:
             yield Finding(
                 "amber", column,
-                f"{kernel}{labels[worst]}: a trajectory diverged (|ΔH| > 1000) in "
-                f"{100 * rates[worst]:.3g} % of {len(array)} steps: the step is too long "
-                "somewhere; halve it or reparametrise",
+                f"{rate(high)} > 0, the share of {len(array)} steps with |ΔH| > 1000: the step is "
+                "too long somewhere; halve it or reparametrise",
             )  # fmt: skip
-        return
-    is_hmc = f"{prefix}.delta_energy" in record
-    low, high = int(np.argmin(np.where(np.isnan(rates), -1, rates))), int(np.argmax(rates))
-    text = f"acceptance of {kernel}{labels[low]} is {rates[low]:.3g}"
-    if not rates[low] >= LOWEST:
+    elif not rates[low] >= LOWEST:
         severity, advice = "red", "nothing moves; halve the step size, or propose nearer points"
         if prefix.endswith("swaps"):
             severity, advice = "amber", "these replicas hardly swap; put rungs between them"
-        yield Finding(severity, column, f"{text} < {LOWEST}: {advice}")
+        yield Finding(severity, column, f"{rate(low)} < {LOWEST}: {advice}")
     elif is_hmc and rates[low] < LOW:
-        yield Finding("amber", column, f"{text} < {LOW}: halve the step size")
+        yield Finding("amber", column, f"{rate(low)} < {LOW}: halve the step size")
     elif is_hmc and rates[high] > HIGH:
-        text = f"acceptance of {kernel}{labels[high]} is {rates[high]:.3g}"
-        yield Finding("amber", column, f"{text} > {HIGH}: the step size can be doubled")
-
-
-def _weight_finding(row: np.ndarray, label: str) -> tuple[Severity, str] | None:
-    n, alive = row.size, int((row > -np.inf).sum())
-    bad = int((np.isnan(row) | (row == np.inf)).sum())
-    if bad:
-        return "red", f"{bad} of {n} log-weights{label} are NaN or +inf: no number is valid"
-    if alive == 0:
-        return "red", (
-            f"no walker{label} is inside the support: 0 of {n} have a weight, log Z is −inf. Use a "
-            "base that covers the target, or more steps; check that the energy is finite somewhere"
-        )
-    weights = np.exp(row - row.max())
-    counting = weights.sum() ** 2 / (weights**2).sum()
-    log_z = row.max() + np.log(weights.mean())
-    inside = "" if alive == n else f"{alive} of {n} walkers are inside the support, "
-    if counting < FEWEST:
-        who = "one walker carries" if counting < 2 else f"{counting:.3g} walkers of {n} carry"
-        return "red", (
-            f"{inside}{who} the weight{label}: ESS = {counting / n:.3g} of n = {n}, largest "
-            f"weight {weights.max() / weights.sum():.3g}, log Z = {log_z:.6g}, ELBO = "
-            f"{row.mean():.6g}; expected {FEWEST:g} or more. Try more steps, a wider base, more "
-            "training, or resampling"
-        )
-    if (k := pareto_k(row)) > PARETO_K:
-        return "amber", (
-            f"{inside}the weights{label} have a heavy tail, Pareto k = {k:.2g} > {PARETO_K}: log Z "
-            "and means converge more slowly than their error bars say. Use more walkers, more "
-            "steps or more training"
-        )
-    return None
+        yield Finding("amber", column, f"{rate(high)} > {HIGH}: the step size can be doubled")
 
 
 def _labels(names: Sequence[str], number: int) -> list[str]:
     return list(names) if len(names) == number else [f"member {k}" for k in range(number)]
 
 
-def _places(shape: tuple[int, ...], names: Sequence[str]) -> list[str]:
-    """Name the entries of an array: by `names` along the first axis of that length."""
-    axis = shape.index(len(names)) if len(names) in shape else -1
-    places = []
-    for place in np.ndindex(*shape):
-        parts = [f" at {names[i]}" if a == axis else f"[{i}]" for a, i in enumerate(place)]
-        places.append("".join(parts))
-    return places
+def _place(place: tuple[int, ...], shape: tuple[int, ...], names: Sequence[str]) -> str:
+    """Name an entry of an array: by `names` along the first axis of their number."""
+    named = shape.index(len(names)) if len(names) in shape else -1
+    return "".join(f" at {names[i]}" if a == named else f"[{i}]" for a, i in enumerate(place))

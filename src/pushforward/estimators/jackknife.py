@@ -13,7 +13,7 @@ default and 2 % at 20 τ (derived; measured on AR(1) at 10 τ: 5 %).
   1 are the ordinary bootstrap of independent draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -71,7 +71,7 @@ def jackknife(f: Callable[..., Any], *series: Any, block: int | None = None) -> 
     """
     data = _data(series)
     chains, draws = data[0].shape[:2]
-    block = _default_block(data) if block is None else int(block)
+    block = default_block(data, "series") if block is None else int(block)
     per_chain = draws // block if block >= 1 else 0
     if per_chain * chains < FEWEST_BLOCKS or per_chain < 1:
         raise ChainTooShort(
@@ -83,7 +83,8 @@ def jackknife(f: Callable[..., Any], *series: Any, block: int | None = None) -> 
     starts = np.arange(per_chain) * draws // per_chain
     sizes = np.tile(np.diff(np.r_[starts, draws]), chains)
     sums = [np.add.reduceat(a, starts, axis=1).reshape(len(sizes), *a.shape[2:]) for a in data]
-    left = [_divide(s.sum(0) - s, chains * draws - sizes) for s in sums]
+    counts = chains * draws - sizes
+    left = [(s.sum(0) - s) / counts.reshape(-1, *(1,) * (s.ndim - 1)) for s in sums]
     value = _apply(f, [s.sum(0) / (chains * draws) for s in sums])
     copies = np.stack([_apply(f, [a[b] for a in left]) for b in range(len(sizes))])
 
@@ -116,13 +117,12 @@ def stationary_bootstrap(
     """
     data = _data(series)
     chains, draws = data[0].shape[:2]
-    length = float(_default_block(data) if length is None else length)
+    length = float(default_block(data, "series") if length is None else length)
     if not 1 <= length <= draws:
         raise InputError(f"length is {length}, expected between 1 and the {draws} draws of a chain")
     if copies < 2:
         raise InputError(f"copies is {copies}, expected at least 2")
-    seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
-    random = np.random.default_rng(seed)
+    random = generator(key)
 
     n = chains * draws
     flat = [a.reshape(n, *a.shape[2:]) for a in data]
@@ -169,19 +169,22 @@ def _data(series: tuple[Any, ...]) -> list[np.ndarray]:
     return data
 
 
-def _default_block(data: list[np.ndarray]) -> int:
-    scalar = [a for a in data if a.ndim == 2 and a.dtype.kind != "c"]
-    if len(scalar) != len(data):
-        raise InputError(
-            "a series is complex or has more than one number a draw, so its tau_int is not "
-            "defined: give the block yourself, four times the slowest tau_int you know"
-        )
-    slowest = max(read_chains(a, 2.0, f"series {k}").tau_int for k, a in enumerate(scalar))
+def generator(key: PRNGKey) -> np.random.Generator:
+    """Return a NumPy generator seeded by a JAX key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+
+
+def default_block(data: Iterable[np.ndarray], name: str) -> int:
+    """Return 4 τ_int of the slowest of the series (chains, draws)."""
+    slowest = 0.0
+    for k, chains in enumerate(data):
+        if chains.ndim != 2 or chains.dtype.kind == "c":
+            raise InputError(
+                f"a {name} is complex or has more than one number a draw, so its tau_int is not "
+                "defined: give block yourself, four times the slowest tau_int you know"
+            )
+        slowest = max(slowest, read_chains(chains, 2.0, f"{name} {k}").tau_int)
     return int(np.ceil(4 * slowest))
-
-
-def _divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return sums / counts.reshape(-1, *(1,) * (sums.ndim - 1))
 
 
 def _apply(f: Callable[..., Any], means: list[np.ndarray]) -> np.ndarray:

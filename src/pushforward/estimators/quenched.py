@@ -15,13 +15,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from .._errors import ChainTooShort, InputError, NonFinite
 from .._estimate import Estimate
 from .._typing import PRNGKey
-from .autocorrelation import read_chains, warn_of_orientation
+from .autocorrelation import warn_of_orientation
+from .jackknife import default_block, generator
 
 FEWEST_SAMPLES, ENOUGH_SAMPLES, FEWEST_BLOCKS = 4, 8, 8
 
@@ -101,13 +101,13 @@ def quenched(
     """
     data = _checked(values)
     num, chains, draws = data.shape[:3]
-    block = _default_block(data) if block is None else int(block)
+    block = default_block(data, "sample") if block is None else int(block)
     if not 1 <= block <= draws or chains * draws < FEWEST_BLOCKS * block:
         raise ChainTooShort(
             f"{chains} chains of {draws} draws hold {chains * draws / max(block, 1):.3g} blocks "
             f"of {block}, expected at least {FEWEST_BLOCKS}: run longer"
         )
-    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    random = generator(key)
 
     each = np.array([_number(function, sample.mean((0, 1))) for sample in data])
     picked = random.integers(num, size=(copies, num))
@@ -167,16 +167,6 @@ def _checked(values: Any) -> np.ndarray:
         raise NonFinite(f"values is not finite at {place} (sample, chain, draw, ...)")
     warn_of_orientation(data[0], "values")
     return data.astype(np.float64)
-
-
-def _default_block(data: np.ndarray) -> int:
-    if data.ndim > 3:
-        raise InputError(
-            "values has more than one number a draw, so its tau_int is not defined: give block, "
-            "four times the slowest tau_int you know"
-        )
-    slowest = max(read_chains(a, 2.0, f"sample {s}").tau_int for s, a in enumerate(data))
-    return int(np.ceil(4 * slowest))
 
 
 def _number(function: Callable, mean: np.ndarray) -> float:

@@ -12,12 +12,21 @@ E[e^A f(x)] / E[e^A] = E_target f. Everything here is a function of ONE populati
 A walker of log weight -inf has left the support: it counts in n and nowhere else, whatever its
 (perhaps non-finite) values are. An ESS near 1 never proves that all modes were found; show log Z,
 both bounds and the mode weights beside it.
+
+Maps that fold have **signed** weights. A map X that is not injective reaches a point y from several
+x; weights w with |det ∇X| count y once for each, so their mean is too large. With
+s = sign det ∇X the preimages cancel but for deg(X): E[s w] = deg(X) Z and E[s w f]/E[s w] = mean of
+f, where deg(X) = 1 for a proper map homotopic to the identity. Folds add noise of both signs, and a
+sheet of the map that only the far tail of the base reaches is seen by no sample: then Z comes out
+low and its error does not show it. Trust it where folds lie in the bulk.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import InputError, WeightCollapse
 from .._tree import concrete
@@ -181,14 +190,32 @@ def require_walkers(log_weights: Float[Array, " n"], fewest: float = FEWEST) -> 
     known = concrete(log_weights)
     if known is None:
         raise InputError("require_walkers reads values: call it outside jit")
-    effective = known.size * float(ess(log_weights))
-    if not effective >= fewest:
-        raise WeightCollapse(
-            f"{effective:.3g} of {known.size} walkers count, expected at least {fewest:g}: a mean "
-            f"would mislead. Largest weight {float(largest_weight(log_weights)):.3g}, "
-            f"log Z {float(log_z(log_weights)):.6g}, ELBO {float(elbo(log_weights)):.6g}. "
-            "Try more steps, a wider base, more training, or resample=Systematic()"
+    if sentence := collapse(known, fewest=fewest):
+        raise WeightCollapse(f"{sentence}. A mean would mislead")
+
+
+def collapse(log_weights: Any, label: str = "", fewest: float = FEWEST) -> str:
+    """Return a sentence if fewer than `fewest` walkers count, or a weight is no number; else ""."""
+    check_population(log_weights)
+    n, alive = log_weights.size, int(np.sum(log_weights > -np.inf))
+    if bad := int(np.sum(np.isnan(log_weights) | (log_weights == np.inf))):
+        return f"{bad} of {n} log-weights{label} are NaN or +inf: no number is valid"
+    if alive == 0:
+        return (
+            f"no walker{label} is inside the support: 0 of {n} have a weight, log Z is −inf. Use a "
+            "base that covers the target, or more steps; check that the energy is finite somewhere"
         )
+    counting = n * float(ess(log_weights))
+    if counting >= fewest:
+        return ""
+    inside = "" if alive == n else f"{alive} of {n} walkers are inside the support, "
+    who = "one walker carries" if counting < 2 else f"{counting:.3g} of {n} walkers carry"
+    return (
+        f"{inside}{who} the weight{label}, expected {fewest:g} or more: ESS {counting / n:.3g}, "
+        f"largest weight {float(largest_weight(log_weights)):.3g}, log Z "
+        f"{float(log_z(log_weights)):.6g}, ELBO {float(elbo(log_weights)):.6g}. Try more steps, a "
+        "wider base, more training, or resample=Systematic()"
+    )
 
 
 def check_population(log_weights: Float[Array, " n"]) -> None:
@@ -201,3 +228,24 @@ def check_population(log_weights: Float[Array, " n"]) -> None:
         )
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"log_weights has dtype {dtype}, expected a real floating dtype")
+
+
+def signed_log_z(
+    log_weights: Float[Array, " n"], signs: Float[Array, " n"]
+) -> tuple[Scalar, Scalar]:
+    """Return log of the mean of s w and its standard error; NaN where the mean is not positive."""
+    top, w = jnp.max(log_weights), signs * relative_weights(log_weights)
+    mean = jnp.mean(w)
+    error = jnp.std(w, ddof=1) / jnp.sqrt(jnp.asarray(w.size, w.dtype))
+    return top + jnp.log(mean), error / mean
+
+
+def signed_mean(
+    values: Float[Array, "n ..."], log_weights: Float[Array, " n"], signs: Float[Array, " n"]
+) -> tuple[Array, Array]:
+    """Return Σ s w f / Σ s w and its standard error (delta method), for independent walkers."""
+    w = signs * relative_weights(log_weights)
+    share = w / jnp.sum(w)
+    mean = jnp.tensordot(share, values, axes=1)
+    spread = jax.vmap(lambda one, f: (one * (f - mean)) ** 2)(share, values)
+    return mean, jnp.sqrt(jnp.sum(spread, axis=0))

@@ -3,7 +3,8 @@
 An npz file is a zip of `.npy` members that `numpy.load(path, allow_pickle=False)` opens anywhere;
 `write_npz` streams it shard by shard, so a file may be larger than memory. NumPy alone knows no
 bfloat16 or float8, so these are written as float32, which holds their values exactly. A csv file
-holds rows of scalars; numbers are written so that reading them gives the same bits.
+holds rows of scalars; numbers are written so that reading them gives the same bits. Every file is
+replaced whole or not at all.
 """
 
 import csv
@@ -24,14 +25,9 @@ Shards = Callable[[], Iterable[Mapping[str, Any]]]
 def write_npz(path: str | Path, arrays: Mapping[str, Any] | Shards) -> None:
     """Write named arrays to an npz file.
 
-    Parameters
-    ----------
-    path
-        The file; replaced whole or not at all.
-    arrays
-        Name to array; or a function that yields such dictionaries in order, whose arrays are
-        joined along axis 0 (`stage.iter_draws`). It is called once per name, and once more to
-        learn the shapes: memory holds one shard at a time.
+    `arrays` may be a function that yields such dictionaries in order (`stage.iter_draws`), whose
+    arrays are joined along axis 0. It is called once per name, and once more to learn the shapes:
+    memory holds one shard at a time.
     """
     shards: Shards = arrays if callable(arrays) else lambda: [arrays]
     members = _members(shards())
@@ -56,15 +52,8 @@ def write_netcdf(
     of 0 and 1, integers 32-bit ones, or float64 where they are larger (refused beyond 2^53,
     which float64 cannot hold), and `z` becomes the variables `z.re` and `z.im`.
 
-    Parameters
-    ----------
-    path
-        The file; replaced whole or not at all.
-    arrays
-        Name to array.
-    dims
-        Name to the names of its axes, such as `{"energy": ("step", "chain")}`; default
-        `NAME_0`, `NAME_1`, ... Axes of one name have one length.
+    `dims` names the axes, such as `{"energy": ("step", "chain")}`; default `NAME_0`, `NAME_1`, ...
+    Axes of one name have one length.
     """
     from scipy.io import netcdf_file
 
@@ -96,13 +85,8 @@ def write_netcdf(
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows of scalars as csv; the columns are all keys in order of appearance.
 
-    Parameters
-    ----------
-    path
-        The file; replaced whole or not at all.
-    rows
-        For example `stage.metrics()` or `series_rows(stage.draws())`; a key that a row lacks
-        gives an empty cell.
+    Rows are for example `stage.metrics()` or `series_rows(stage.draws())`; a key that a row lacks
+    gives an empty cell.
     """
     table = list(rows)
     text = io.StringIO(newline="")

@@ -52,14 +52,8 @@ def writing(
 ) -> Iterator[BinaryIO]:
     """Open `path` for writing: on success the whole file appears, on any error nothing does.
 
-    Parameters
-    ----------
-    path
-        The file.
-    check
-        Called with the temporary file before it gets its name; what it raises cancels the write.
-    durable
-        False spares the fsyncs: a kill still leaves a whole file, a power cut may not.
+    `check` is called with the temporary file before it gets its name; what it raises cancels the
+    write. `durable=False` spares the fsyncs: a kill still leaves a whole file, a power cut may not.
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     try:

@@ -200,16 +200,10 @@ def _reading(path: Path) -> Iterator[None]:
 def write_safetensors(
     path: str | Path, arrays: Mapping[str, Any], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named arrays to one safetensors file, atomically.
+    """Write named arrays to one safetensors file, which is replaced whole or not at all.
 
-    Parameters
-    ----------
-    path
-        The file; replaced whole or not at all.
-    arrays
-        Name to array: NumPy or JAX, any layout, also complex128, bfloat16, PRNG keys and numbers.
-    metadata
-        Text entries for the header.
+    Arrays are NumPy's or JAX's of any layout, also complex128, bfloat16, PRNG keys and numbers;
+    `metadata` are text entries for the header.
     """
     packed = {name: pack(name, leaf) for name, leaf in arrays.items()}
     write_bytes(Path(path), *to_parts(packed, metadata))

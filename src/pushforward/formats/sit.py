@@ -1,13 +1,7 @@
 r"""SiT's published weights: its key names, shapes, and its conventions of sampling.
 
-| key | here |
-|---|---|
-| pos_embed (1, T, D) | `position` (frozen) |
-| x_embedder.proj.{weight (D, C, p, p), bias} | `patches`, the kernel as a (D, Cpp) matrix |
-| t_embedder.mlp.{0, 2}.* | `time` |
-| y_embedder.embedding_table.weight (classes + 1, D) | `labels` |
-| blocks.i.attn.{qkv, proj}.*, .mlp.{fc1, fc2}.*, .adaLN_modulation.1.* | `blocks`, stacked |
-| final_layer.{linear, adaLN_modulation.1}.* | `output`, `modulation` |
+Each key of theirs is a leaf of our network; the layers of `blocks` are stacked here and numbered
+there. A position (1, T, D) is (T, D) here, and the kernel (D, C, p, p) of the patches a matrix.
 """
 
 from collections.abc import Mapping
@@ -24,13 +18,24 @@ from .safetensors import read_safetensors, write_safetensors
 if TYPE_CHECKING:
     from pushforward.networks.sit import SiT
 
-_BLOCK = {
-    "qkv": "attn.qkv",
-    "project": "attn.proj",
-    "fc1": "mlp.fc1",
-    "fc2": "mlp.fc2",
-    "modulation": "adaLN_modulation.1",
+_LAYERS = {
+    ".patches": "x_embedder.proj",
+    ".time[0]": "t_embedder.mlp.0",
+    ".time[1]": "t_embedder.mlp.2",
+    ".modulation": "final_layer.adaLN_modulation.1",
+    ".output": "final_layer.linear",
+    ".blocks.qkv": "blocks.{}.attn.qkv",
+    ".blocks.project": "blocks.{}.attn.proj",
+    ".blocks.fc1": "blocks.{}.mlp.fc1",
+    ".blocks.fc2": "blocks.{}.mlp.fc2",
+    ".blocks.modulation": "blocks.{}.adaLN_modulation.1",
 }
+_PATCHES, _POSITION = "x_embedder.proj.weight", "pos_embed"
+_KEYS = {
+    f"{ours}.{part}": f"{theirs}.{part}"
+    for ours, theirs in _LAYERS.items()
+    for part in ("weight", "bias")
+} | {".labels": "y_embedder.embedding_table.weight", ".position._value": _POSITION}
 
 
 def read_sit(path: str | Path, *, heads: int | None = None) -> "SiT":
@@ -63,71 +68,38 @@ def sit_from_arrays(arrays: Mapping[str, Any], *, heads: int | None = None) -> "
     import jax
     import jax.numpy as jnp
 
-    from pushforward._tree import Frozen
-    from pushforward.networks.sit import Affine
+    from pushforward._tree import named_leaves
 
     arrays = {_bare(name): np.asarray(value) for name, value in arrays.items()}
-    if "x_embedder.proj.weight" not in arrays or "pos_embed" not in arrays:
+    if _PATCHES not in arrays or _POSITION not in arrays:
         raise InputError(
-            f"no SiT: expected keys such as x_embedder.proj.weight and pos_embed, got "
-            f"{sorted(arrays)[:10]}"
+            f"no SiT: expected keys such as {_PATCHES} and {_POSITION}, got {sorted(arrays)[:10]}"
         )
     like = eqx.filter_eval_shape(_empty, arrays, heads)
     wanted = eqx.filter_eval_shape(sit_arrays, like)
     _compare({n: a.shape for n, a in arrays.items()}, {n: a.shape for n, a in wanted.items()})
 
-    def affine(name: str) -> Affine:
-        weight, bias = (jnp.asarray(arrays[f"{name}.{part}"]) for part in ("weight", "bias"))
-        return Affine(weight.reshape(weight.shape[0], -1), bias)
-
-    depth = like.blocks.qkv.bias.shape[0]
-    blocks = {
-        field: jax.tree.map(
-            lambda *rows: jnp.stack(rows), *(affine(f"blocks.{i}.{key}") for i in range(depth))
-        )
-        for field, key in _BLOCK.items()
-    }
-    leaves = {
-        "patches": affine("x_embedder.proj"),
-        "position": Frozen(jnp.asarray(arrays["pos_embed"][0])),
-        "time": (affine("t_embedder.mlp.0"), affine("t_embedder.mlp.2")),
-        "labels": jnp.asarray(arrays["y_embedder.embedding_table.weight"]),
-        "modulation": affine("final_layer.adaLN_modulation.1"),
-        "output": affine("final_layer.linear"),
-        "blocks": eqx.tree_at(
-            lambda b: [getattr(b, f) for f in blocks], like.blocks, list(blocks.values())
-        ),
-    }
-    return eqx.tree_at(lambda m: [getattr(m, f) for f in leaves], like, list(leaves.values()))
+    leaves = []
+    for name, leaf in named_leaves(like):
+        key = _KEYS[name]
+        rows = [arrays[key.format(i)] for i in range(leaf.shape[0])] if "{}" in key else arrays[key]
+        leaves.append(jnp.asarray(rows).reshape(leaf.shape))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def sit_arrays(model: "SiT") -> dict[str, Any]:
-    """Return the weights under SiT's keys: views of the stacked blocks, layer by layer."""
-    from pushforward.networks.sit import Affine
+    """Return the weights under SiT's keys, layer by layer."""
+    from pushforward._tree import named_leaves
 
-    position = model.position.value
-    channels, _, _ = model.shape
-    flat = {
-        "pos_embed": position[None],
-        "x_embedder.proj.weight": model.patches.weight.reshape(
-            -1, channels, model.patch, model.patch
-        ),
-        "x_embedder.proj.bias": model.patches.bias,
-        "y_embedder.embedding_table.weight": model.labels,
+    flat = {}
+    for name, leaf in named_leaves(model):
+        key = _KEYS[name]
+        flat |= {key.format(i): row for i, row in enumerate(leaf)} if "{}" in key else {key: leaf}
+    kernel = (-1, model.shape[0], model.patch, model.patch)
+    return flat | {
+        _POSITION: flat[_POSITION][None],
+        _PATCHES: flat[_PATCHES].reshape(kernel),
     }
-    named = {
-        "t_embedder.mlp.0": model.time[0],
-        "t_embedder.mlp.2": model.time[1],
-        "final_layer.linear": model.output,
-        "final_layer.adaLN_modulation.1": model.modulation,
-    }
-    for field, key in _BLOCK.items():
-        stack = getattr(model.blocks, field)
-        for i, pair in enumerate(zip(stack.weight, stack.bias, strict=True)):
-            named[f"blocks.{i}.{key}"] = Affine(*pair)
-    for name, layer in named.items():
-        flat |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
-    return flat
 
 
 def _empty(arrays: Mapping[str, np.ndarray], heads: int | None) -> "SiT":
@@ -135,18 +107,17 @@ def _empty(arrays: Mapping[str, np.ndarray], heads: int | None) -> "SiT":
 
     from pushforward.networks.sit import SIT_SIZES, SiT, Size
 
-    width, channels, patch, _ = arrays["x_embedder.proj.weight"].shape
-    side = isqrt(arrays["pos_embed"].shape[1]) * patch
+    width, channels, patch, _ = arrays[_PATCHES].shape
+    side = isqrt(arrays[_POSITION].shape[1]) * patch
     depth = 1 + max(int(n.split(".")[1]) for n in arrays if n.startswith("blocks."))
     if heads is None:
         heads = SIT_SIZES["XL"].heads if width == SIT_SIZES["XL"].width else max(1, width // 64)
-    rows = arrays["final_layer.linear.bias"].shape[0]
     return SiT(
         (channels, side, side),
         Size(depth, width, heads),
         arrays["y_embedder.embedding_table.weight"].shape[0] - 1,
         patch=patch,
-        learn_sigma=rows == 2 * channels * patch**2,
+        learn_sigma=arrays["final_layer.linear.bias"].shape[0] == 2 * channels * patch**2,
         key=jax.random.key(0),
     )
 
@@ -158,12 +129,12 @@ def _bare(name: str) -> str:
 
 
 def _compare(got: dict[str, tuple], wanted: dict[str, tuple]) -> None:
-    missing = [f"missing {name} {shape}" for name, shape in wanted.items() if name not in got]
-    extra = [f"unknown {name} {shape}" for name, shape in got.items() if name not in wanted]
-    wrong = [
+    problems = [f"missing {name} {shape}" for name, shape in wanted.items() if name not in got]
+    problems += [f"unknown {name} {shape}" for name, shape in got.items() if name not in wanted]
+    problems += [
         f"{name} has shape {got[name]}, expected {shape}"
         for name, shape in wanted.items()
-        if name in got and tuple(got[name]) != tuple(shape)
+        if got.get(name, shape) != tuple(shape)
     ]
-    if problems := missing + extra + wrong:
+    if problems:
         raise InputError("these are not the weights of one SiT:\n  " + "\n  ".join(problems[:10]))

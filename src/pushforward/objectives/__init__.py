@@ -1,7 +1,6 @@
 """Which defect is squared: objectives of one sample; `fit` averages them over the batch."""
 
 from .base import AbstractObjective as AbstractObjective
-from .bridge_kl import BridgeKL as BridgeKL
 from .continuity import Continuity as Continuity
 from .continuity import ContinuityVariance as ContinuityVariance
 from .continuity import ExactDivergence as ExactDivergence
@@ -11,6 +10,7 @@ from .diagonal import CountWeights as CountWeights
 from .diagonal import Diagonal as Diagonal
 from .diagonal import EqualWeights as EqualWeights
 from .diagonal import WithDiagonal as WithDiagonal
+from .kl import BridgeKL as BridgeKL
 from .kl import ForwardKL as ForwardKL
 from .kl import ReverseKL as ReverseKL
 from .log_variance import LogVariance as LogVariance

@@ -11,18 +11,26 @@ Both are in nats, not divided by the dimension: the reverse one is −E log w, a
     ∇_θ [ U(x) + log q_θ(x) ] = ∂_x (U + log q_θ)·∂_θ x + (∂_θ log q_θ)(x),
 
 only the first term is kept, which vanishes sample by sample when q = p.
+
+**Bridges** train on their work, ⟨W⟩ − ΔF ≥ 0 with equality for the exact transport: E_a W_f = ΔF +
+KL(p_a ∥ bridge back from p_b), so the mean work is a loss whose gradient needs no normalisation.
+Both directions together are the mean work of a swap: the symmetric KL, which also punishes what
+the forward direction never visits.
 """
 
 from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._tree import Frozen
 from .._typing import PRNGKey, Scalar, X
 from ..flows import sample_with_energy
-from ..targets import AbstractDistribution, AbstractEnergy
+from ..mcmc import AbstractBridge, backward_works, forward_works
+from ..targets import AbstractDistribution, AbstractEnergy, Ladder
 from .base import AbstractObjective
 
 
@@ -72,3 +80,38 @@ class ReverseKL(AbstractObjective):
         x, energy = sample_with_energy(q, key=key)
         log_q = Frozen(q).value.log_prob(x) if self.path_gradient else -energy.sum()
         return self.target(x) + log_q, None
+
+
+class BridgeKL(AbstractObjective):
+    r"""The mean over pairs of W_f(x_r) + W_b(x_{r+1}), or of W_f(x_r) alone.
+
+    The model is the bridge stacked over the pairs; a sample is the whole ladder, drawn from running
+    replicas (`sources.RunningChains`) or from `Arrays` of them. All pairs train at once. Recorded:
+    the mean works of both directions, and how many were not finite (these have no gradient).
+
+    Parameters
+    ----------
+    ladder
+        The rungs, never trained.
+    symmetric
+        Whether the way back counts: one inverse a sample more.
+
+    References
+    ----------
+    Abbott et al. 2024 (arXiv 2404.11674).
+    """
+
+    ladder: Ladder
+    symmetric: bool = eqx.field(static=True, default=True)
+
+    def __call__(self, model: AbstractBridge, sample: X, *, key: PRNGKey):
+        keys = [jax.random.fold_in(key, k) for k in range(2)]
+        up = forward_works(model, self.ladder, sample, key=keys[0])
+        down = jnp.zeros_like(up)
+        if self.symmetric:
+            down = backward_works(model, self.ladder, sample, key=keys[1])
+        both = jnp.stack([up, down])
+        finite = jnp.isfinite(both)
+        up, down = jnp.mean(jnp.where(finite, both, 0), axis=1)
+        lost = jnp.sum(~finite).astype(jnp.int32)
+        return up + down, {"forward": up, "backward": down, "not_converged": lost}

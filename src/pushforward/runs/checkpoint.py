@@ -74,22 +74,8 @@ def write(
 def newest(parent: Path, like: Any, *, rename: bool) -> Found | None:
     """Read the newest checkpoint that proves itself; None if there never was one.
 
-    Parameters
-    ----------
-    parent
-        The folder `checkpoints/`.
-    like
-        A state of the same structure, shapes and types.
-    rename
-        Whether a damaged checkpoint is renamed to `bad-...` (only under the lock, and only if
-        a good one is left: otherwise the next start would see an empty stage).
-
-    Raises
-    ------
-    CheckpointDamaged
-        There are checkpoints, all of them damaged.
-    InputError
-        The state does not fit `like`.
+    `rename`: a damaged one becomes `bad-...`, if a good one is left. If all are damaged, they
+    stay: otherwise the next start would see an empty stage.
     """
     damaged: dict[Path, str] = {}
     steps, others = _listed(parent)

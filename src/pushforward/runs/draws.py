@@ -25,10 +25,7 @@ Arrays = dict[str, np.ndarray]
 class Draws:
     """Arrays of one stage whose leading axis counts draws (or steps, for a series).
 
-    Parameters
-    ----------
-    folder
-        `draws/` or `series/` of the stage; made at the first write.
+    They live in `folder`, `draws/` or `series/` of the stage, which is made at the first write.
     """
 
     def __init__(self, folder: Path):
@@ -96,10 +93,7 @@ class Draws:
 class JoinedDraws(Mapping[str, np.ndarray]):
     """All draws of a stage by name; an array is read from disk each time it is asked for.
 
-    Parameters
-    ----------
-    files
-        The shards in order; the sha256 of each is compared once, at the first use.
+    `files` are the shards in order; the sha256 of each is compared once, at the first use.
     """
 
     def __init__(self, files: list[Path]):
@@ -157,7 +151,9 @@ def _proved(path: Path, number: int) -> _Shard:
     if about.get("number") != str(number):
         raise CheckpointDamaged(f"{path} is shard {about.get('number')} of the draws")
     with safe_open(path, "np") as file:
-        return _Shard(path, int(about["rows"]), list(file.keys()), loads(about.get("dtypes", "{}")))
+        return _Shard(
+            path, int(about["rows"]), file.offset_keys(), loads(about.get("dtypes", "{}"))
+        )
 
 
 def _read(shard: _Shard, name: str) -> np.ndarray:

@@ -19,8 +19,8 @@ from typing import Any
 from pushforward._errors import InputError, NotARun, StorageError
 from pushforward.formats.durable import TEMPORARY, append_bytes, remove_temporary, write_bytes
 from pushforward.formats.strict_json import read_document, write_document
-from pushforward.runs.lock import NAME, OWNER, Lock, is_held
-from pushforward.runs.opening import RUN, STAGE, about_stage, open_stage
+from pushforward.runs.lock import NAME, Lock, is_held
+from pushforward.runs.opening import RUN, STAGE, about_stage, open_stage, strangers
 from pushforward.runs.stages import Stage, require_name
 
 ENDED = ("finished", "preempted", "failed")
@@ -63,27 +63,19 @@ class RunFolder:
         values: Mapping[str, Any] | None = None,
         watchers: tuple = (),
     ) -> "RunFolder":
-        """Make a new run; one whose creation was killed before is made anew.
+        """Make a new run in a folder that is empty, absent, or left by a killed `create`.
 
         Parameters
         ----------
         path
-            A folder that is empty or does not exist.
-        config
-            Text of `config.toml`, complete.
+            The folder. It is refused if something is in it (`InputError`), or if another process
+            is writing it (`RunLocked`).
+        config, values
+            The complete configuration: as text for `config.toml`, and as JSON by key.
         environment
             Versions, devices, command line: see `add_environment`.
-        values
-            The same configuration as JSON, by key; `config_values` gives it back.
         watchers
             See the class.
-
-        Raises
-        ------
-        InputError
-            The folder is not empty.
-        RunLocked
-            Another process is writing it.
         """
         path = Path(path)
         require_name(path.resolve().name)
@@ -154,14 +146,13 @@ class RunFolder:
         if state not in STATES:
             raise InputError(f"state {state!r}; expected one of {', '.join(STATES)}")
         known = self._content()
-        new: dict[str, Any] = {k: v for k, v in fields.items() if k == "error"}
+        new = known | {"error": fields.pop("error", known["error"])}
         if "state" in fields:
             new["ended"] = state if state in ENDED else None
             new |= {"extending": None} if state == "finished" else {}
-        if any(known.get(name) != value for name, value in new.items()):
-            self._decide(known | new)
-        live = self._live() | {k: v for k, v in fields.items() if k != "error"}
-        live |= {"heartbeat": time.time(), "pid": os.getpid()}
+        if new != known:
+            self._decide(new)
+        live = self._live() | fields | {"heartbeat": time.time(), "pid": os.getpid()}
         write_document(self.path / "status.json", live, durable=False)
 
     def status(self) -> dict[str, Any]:
@@ -245,14 +236,8 @@ class RunFolder:
 
     def edited(self) -> bool:
         """Tell whether somebody changed `config.toml` by hand, so that it is no copy any more."""
-        try:
-            text = (self.path / "config.toml").read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return False
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(f"cannot read {self.path / 'config.toml'}: {error}") from error
         known = self._content()
-        return text not in (known["config"], known["config_before"])
+        return self._copy() not in (None, known["config"], known["config_before"])
 
     def _content(self) -> dict[str, Any]:
         """Return what `run.json` says; of a bare stage, what it would say."""
@@ -267,11 +252,14 @@ class RunFolder:
         self._known = content | {"written": time.time()}
         write_document(self.path / RUN, self._known)
 
+    def _copy(self) -> str | None:
+        path = self.path / "config.toml"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+
     def _copy_config(self) -> None:
         """Make `config.toml` the copy it should be; one that somebody edited stays."""
-        path, text = self.path / "config.toml", self.config()
-        if not self.edited() and not (path.exists() and path.read_text(encoding="utf-8") == text):
-            write_bytes(path, text.encode())
+        if self._copy() in (None, self._content()["config_before"]):
+            write_bytes(self.path / "config.toml", self.config().encode())
 
     def _live(self) -> dict[str, Any]:
         with suppress(StorageError):  # it only informs, and a power cut may tear it
@@ -280,7 +268,7 @@ class RunFolder:
 
     def _bare(self) -> bool:
         """Tell whether this is the single stage of a library call."""
-        return not (self.path / RUN).exists()
+        return not is_run(self.path)
 
     def _place(self, name: str) -> Path:
         alone = self._bare() and about_stage(self.path).get("name") == name
@@ -317,31 +305,26 @@ def next_free(root: str | Path, name: str) -> Path:
 
 
 def _require_run(path: Path, write: bool) -> None:
-    if is_run(path):
+    if is_run(path) or ((path / STAGE).is_file() and not write):
         return
     if (path / STAGE).is_file():
-        if write:
-            raise InputError(
-                f"{path} holds the stage {about_stage(path)['name']!r} of a library call, not a "
-                f"run of `pushforward run`: give folder={str(path)!r} to that call to go on with it"
-            )
-    elif (path / "env.json").is_file():
+        raise InputError(
+            f"{path} holds the stage {about_stage(path)['name']!r} of a library call, not a run of "
+            f"`pushforward run`: give folder={str(path)!r} to that call to go on with it"
+        )
+    if (path / "env.json").is_file():
         raise NotARun(
             f"{path} was made by an older version (format 1): its checkpoints cannot be read; "
             "start a new run"
         )
-    else:
-        raise NotARun(f"{path} holds no run (no {RUN}); expected a folder like runs/NAME")
+    raise NotARun(f"{path} holds no run (no {RUN}); expected a folder like runs/NAME")
 
 
 def _require_empty(path: Path) -> None:
-    """Refuse a folder with anything in it but the traces of a lock."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a new folder: choose another --name")
-    entries = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    rest = sorted(name for name in entries - {NAME, OWNER} if not name.startswith(TEMPORARY))
-    if rest:
+    if strange := strangers(path):
         raise InputError(
-            f"{path} is not empty ({', '.join(rest[:4])}); expected a new folder: continue it with "
-            f"`pushforward resume {path}`, or choose another --name"
+            f"{path} is not empty ({', '.join(strange[:4])}); expected a new folder: continue it "
+            f"with `pushforward resume {path}`, or choose another --name"
         )

@@ -15,47 +15,34 @@ from pushforward.formats.strict_json import dumps, loads
 
 
 class JsonLines:
-    """An append-only file of JSON objects, one a line; iterating reads them.
-
-    Parameters
-    ----------
-    path
-        The file; it need not exist.
-    """
+    """An append-only file of JSON objects, one a line; iterating reads them."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._whole = False  # whether this writer knows that the file ends with a line
+        self._size: int | None = None  # bytes in whole lines, once this writer knows them
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows; all of them or none."""
-        text = "".join(dumps(row) + "\n" for row in rows)
-        if text:
-            if not self._whole:
-                self.cut(self.size())
-            append_bytes(self.path, text.encode())
+        data = "".join(dumps(row) + "\n" for row in rows).encode()
+        if data:
+            size = self.size()
+            if self._size is None:
+                self.cut(size)
+            append_bytes(self.path, data)
+            self._size = size + len(data)
 
     def size(self) -> int:
         """Return the number of bytes in whole lines."""
-        if not self.path.exists():
-            return 0
-        with open(self.path, "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            while end > 0:
-                start = max(0, end - 4096)
-                file.seek(start)
-                newline = file.read(end - start).rfind(b"\n")
-                if newline >= 0:
-                    return start + newline + 1
-                end = start
-        return 0
+        if self._size is not None:
+            return self._size
+        return self.path.read_bytes().rfind(b"\n") + 1 if self.path.exists() else 0
 
     def cut(self, size: int) -> None:
         """Forget everything after the first `size` bytes."""
         if self.path.exists() and self.path.stat().st_size > size:
             os.truncate(self.path, size)
             sync(self.path)
-        self._whole = True
+        self._size = min(size, self.size())
 
     def sync(self) -> None:
         """Force the file to disk."""

@@ -66,17 +66,22 @@ def about_stage(path: Path) -> dict[str, Any]:
     return read_document(path / STAGE) or {}
 
 
+def strangers(path: Path) -> list[str]:
+    """List what is in a folder but the traces of a lock and of a killed write."""
+    names = (entry.name for entry in (path.iterdir() if path.is_dir() else ()))
+    return sorted(n for n in names if n not in (NAME, OWNER) and not n.startswith(TEMPORARY))
+
+
 def _require_own(path: Path, name: str) -> None:
     """Refuse to mix a bare stage with files that are not its own."""
-    if (path / RUN).exists() or (path / "config.toml").exists():
+    present = strangers(path)
+    if RUN in present or "config.toml" in present:
         raise InputError(
             f"{path} is a run: write RunFolder.open({str(path)!r}, write=True).stage({name!r})"
         )
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; expected a folder")
-    entries = [p.name for p in path.iterdir()] if path.exists() else []
-    strange = [n for n in entries if n not in (NAME, OWNER) and not n.startswith(TEMPORARY)]
-    if strange and STAGE not in entries:
+    if present and STAGE not in present:
         raise InputError(f"{path} is not empty and holds no stage: choose a new folder")
     found = about_stage(path).get("name", name)
     if found != name:

@@ -72,18 +72,10 @@ class Stage:
         *,
         milestone_every: int | None = None,
     ) -> Path:
-        """Write a checkpoint, after everything it refers to is on disk.
+        """Write a checkpoint of a pytree, after everything it refers to is on disk.
 
-        Parameters
-        ----------
-        step
-            Absolute step number.
-        state
-            Pytree of arrays (also bfloat16, complex), typed PRNG keys and Python numbers.
-        extra
-            JSON that `restore` gives back.
-        milestone_every
-            Multiples of it are kept for ever; otherwise the newest three are.
+        `restore` gives back `extra`, which is JSON. The newest three checkpoints are kept, and
+        those whose step is a multiple of `milestone_every`.
         """
         from pushforward.runs import checkpoint
 
@@ -97,23 +89,11 @@ class Stage:
     def restore(self, like: Any) -> tuple[Any, int, dict[str, Any]] | None:
         """Read the newest good checkpoint; bring metrics and draws back to its moment.
 
-        Parameters
-        ----------
-        like
-            A state of the same structure, shapes and types; nothing is cast.
-
-        Returns
-        -------
-        `(state, step, extra)`, or None if the stage has no checkpoint yet. Damaged checkpoints
-        are renamed `bad-...` and named in `notices`. A finished stage, and one opened for
-        reading, is left as it is.
-
-        Raises
-        ------
-        CheckpointDamaged
-            All checkpoints are damaged.
-        InputError
-            The state does not fit `like`.
+        `like` is a state of the same structure, shapes and types, for nothing is cast
+        (`InputError`). The result is `(state, step, extra)`, or None if the stage has no checkpoint
+        yet. Damaged checkpoints are renamed `bad-...` and named in `notices`; if all are damaged,
+        `CheckpointDamaged` names them. A finished stage, and one opened for reading, is left as it
+        is.
         """
         from pushforward.runs import checkpoint
 

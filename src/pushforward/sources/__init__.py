@@ -15,7 +15,7 @@ from .map_pairs import MapPair as MapPair
 from .map_pairs import MapPairs as MapPairs
 from .pairs import Dequantise as Dequantise
 from .pairs import IndependentPairs as IndependentPairs
+from .pairs import PairSimulator as PairSimulator
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout
 from .rollout import WeightedPoint as WeightedPoint
-from .simulator import PairSimulator as PairSimulator

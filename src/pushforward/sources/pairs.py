@@ -1,4 +1,4 @@
-"""Couplings of base and data: where (t, x0, x1, label) come from."""
+"""Couplings of base and data, or of present and future: where (t, x0, x1, label) come from."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +13,7 @@ from .._errors import InputError
 from .._fields import integer
 from .._tree import Frozen
 from .._typing import Array, Context, PRNGKey, X
+from ..dynamics import AbstractKernel
 from ..paths.time_laws import AbstractTimeLaw, UniformTime
 from ..targets import AbstractDistribution
 from .base import AbstractFreshSource, Pair
@@ -86,6 +87,42 @@ class IndependentPairs(AbstractFreshSource):
         if self.augment is not None:
             x1 = self.augment(x1, key=keys[3])
         return Pair(t, x0, x1, context)
+
+
+class PairSimulator(AbstractFreshSource):
+    """x0 from `initial`, x1 one step of the kernel later, t from its law.
+
+    Parameters
+    ----------
+    kernel
+        A system whose step is one lag, such as `JumpDiffusion()`.
+    initial
+        Law of x0, anything with `sample(key=)`: the stationary law `kernel.path` (default).
+    times
+        Law of t; `UniformTime()` (default).
+    """
+
+    kernel: AbstractKernel
+    initial: Any
+    times: AbstractTimeLaw
+
+    def __init__(
+        self, kernel: AbstractKernel, initial: Any = None, times: AbstractTimeLaw | None = None
+    ):
+        self.kernel, self.times = kernel, UniformTime() if times is None else times
+        self.initial = getattr(kernel, "path", None) if initial is None else initial
+        if not hasattr(self.initial, "sample"):
+            raise InputError(
+                f"initial is {type(self.initial).__name__}, expected a law to draw x0 from: "
+                "PairSimulator(system, initial=system.path)"
+            )
+
+    def sample(self, *, key: PRNGKey) -> Pair:
+        keys = [jax.random.fold_in(key, k) for k in range(4)]
+        t, x0 = self.times.sample(key=keys[0]), self.initial.sample(key=keys[1])
+        now = self.kernel.init(x0, jnp.ones_like(t), key=keys[2])
+        later, _ = self.kernel.step(now, jnp.ones_like(t), jnp.ones_like(t), key=keys[3])
+        return Pair(t, x0, later.x)
 
 
 def _check_data(base, data: Array, labels: Context, augment: Callable[..., X] | None) -> None:
