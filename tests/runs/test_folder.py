@@ -278,16 +278,23 @@ def test_run_json_decides_and_config_toml_is_a_copy(tmp_path):
         RunFolder.open(path).config()
 
 
-def test_an_extension_makes_the_later_stages_again(tmp_path):
+def test_a_run_is_extending_until_it_has_finished_again(tmp_path):
     with make(tmp_path / "a") as run:
-        for name in ("burn-in", "train", "sample", "measure"):
+        for name in ("train", "sample"):
             run.stage(name).finish({"name": name})
         run.set_status(state="finished")
+        assert not run.extending
     with RunFolder.open(tmp_path / "a", write=True) as run:
-        run.extend("train", config="x = 2\n", values={"x": 2})
-        assert [(s.name, s.finished) for s in run.stages()] == [("burn-in", True), ("train", False)]
+        run.extend(config="x = 2\n", values={"x": 2})
         assert (run.config(), run.config_values(), run.edited()) == ("x = 2\n", {"x": 2}, False)
         assert run.status()["state"] == "created"
+        run.discard_stage("sample")
+        assert [(s.name, s.finished) for s in run.stages()] == [("train", True)]
+        assert not run.stage("sample").finished
+    with RunFolder.open(tmp_path / "a", write=True) as run:
+        assert run.extending
+        run.set_status(state="finished")
+        assert not run.extending
     assert (tmp_path / "a" / "config.toml").read_text() == "x = 2\n"
 
 
