@@ -107,12 +107,18 @@ def fingerprints(**arguments: Any) -> dict[str, str]:
     """Return path and text of everything that the arguments consist of."""
     out: dict[str, str] = {}
     for name, value in arguments.items():
-        _describe(name, value, out, ())
+        _describe(name, value, out)
     return out
 
 
-def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]) -> None:
-    """Add the parts of `value` to `out`; `above` are the objects that contain it."""
+def _describe(
+    path: str, value: Any, out: dict[str, str], above: tuple = (), used: set[str] | None = None
+) -> None:
+    """Add the parts of `value` to `out`.
+
+    `above` are the objects that contain it. In the closure of a function, `used` are the names in
+    its code: of a configuration it holds, only the keys that it reads are compared.
+    """
     parts: Mapping[str, Any] = {}
     if isinstance(value, PLAIN):
         out[path] = repr(value)
@@ -125,7 +131,7 @@ def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]
     elif isinstance(value, type):
         out[path] = _type_name(value)
     elif dataclasses.is_dataclass(value):  # all Modules are
-        out[path] = _type_name(type(value))
+        out[path], used = _type_name(type(value)), None
         fields = [field.name for field in dataclasses.fields(value)]
         parts = {f".{name}": getattr(value, name, None) for name in fields}
     elif isinstance(value, functools.partial):
@@ -135,17 +141,17 @@ def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]
     elif isinstance(value, types.MethodType):
         parts = {"": value.__func__, ".self": value.__self__}
     elif isinstance(value, types.FunctionType):
-        out[path] = _function_name(value)
+        out[path], used = _function_name(value), _names(value.__code__)
         parts = {f".{k}": v for k, v in _closure(value).items()}
         parts |= {".defaults": value.__defaults__} if value.__defaults__ else {}
     elif isinstance(value, types.BuiltinFunctionType | np.ufunc | np.dtype):
         out[path] = repr(getattr(value, "__name__", value))
     else:
         out[path] = _type_name(type(value))
-        parts = {f".{k}": v for k, v in sorted(_attributes(value).items())}
+        parts = {f".{k}": v for k, v in sorted(_attributes(value, used).items())}
     if id(value) not in above:
         for name, part in parts.items():
-            _describe(path + name, part, out, (*above, id(value)))
+            _describe(path + name, part, out, (*above, id(value)), used)
 
 
 def _array(value: Any) -> str:
@@ -159,10 +165,12 @@ def _array(value: Any) -> str:
     return f"{value.dtype}{shape} crc32 {crc32(np.ascontiguousarray(value).tobytes()):08x}"
 
 
-def _attributes(value: Any) -> dict[str, Any]:
+def _attributes(value: Any, used: set[str] | None) -> dict[str, Any]:
     """Return what a host object is: its lists and sets hold what it did, and are left out."""
     kinds = (*PLAIN, np.ndarray, jax.Array, dict, tuple, types.FunctionType)
     found = getattr(value, "__dict__", {})
+    if used is not None:
+        return {k: v for k, v in found.items() if k in used}
     return {k: v for k, v in found.items() if isinstance(v, kinds) or dataclasses.is_dataclass(v)}
 
 

@@ -5,7 +5,6 @@ micro-batches if asked; g <- g min(1, c/|g|); optimiser; EMA a_i = d_i a_{i−1}
 step whose loss or gradient is not finite leaves everything as it was. Keys depend on (key, i, j).
 """
 
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
