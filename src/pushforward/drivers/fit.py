@@ -25,7 +25,7 @@ from .feed import FeedBlocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
-from .plan import fingerprints, is_complete, opened, stage_key
+from .plan import compared, opened, stage_key
 from .records import HOST, refuse_reserved
 from .training import FitCarry, FitStep, inspect, start_training
 from .watchers import AbstractWatcher, looking_on
@@ -118,15 +118,13 @@ def fit(
     params, static = split_model(model, trainable_leaves)
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
-        plan = {}
-        if stage is not None:
-            plan = fingerprints(
-                key=key, model=model, objective=objective, source=source, optimiser=optimiser,
-                ema=ema, trained=trainable_leaves, batch=batch, schedule_steps=schedule_steps,
-                log_every=log_every,
-            )  # fmt: skip
-        if stage is not None and is_complete(stage, plan, steps):
-            history = History.load(stage, model)
+        plan, finished = compared(
+            stage, steps, key=key, model=model, objective=objective, source=source,
+            optimiser=optimiser, ema=ema, trained=trainable_leaves, batch=batch,
+            schedule_steps=schedule_steps, log_every=log_every,
+        )  # fmt: skip
+        if finished is not None:
+            history = History.load(finished, model)
             return history.model, history
         feed = None
         if isinstance(source, AbstractFeed):

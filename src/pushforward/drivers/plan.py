@@ -55,8 +55,10 @@ def write_plan(stage: Stage, plan: dict[str, str]) -> None:
     write_bytes(stage.path / FILE, dumps(plan).encode())
 
 
-def is_complete(stage: Stage, plan: dict[str, str], steps: int) -> bool:
-    """Tell whether a stage of this plan has all its steps, with its result on disk.
+def compared(
+    stage: Stage | None, steps: int, **arguments: Any
+) -> tuple[dict[str, str], Stage | None]:
+    """Return the plan of a call, and the stage if it has all its steps and its result on disk.
 
     Raises
     ------
@@ -65,14 +67,15 @@ def is_complete(stage: Stage, plan: dict[str, str], steps: int) -> bool:
     InputError
         It holds more steps than asked for.
     """
-    done = stage.done()
-    if done is None and not any((stage.path / "checkpoints").glob("[0-9b]*")):
-        return False
-    _compare(stage, plan)
+    if stage is None:
+        return {}, None
+    plan, done = fingerprints(**arguments), stage.done()
+    if done is not None or any((stage.path / "checkpoints").glob("[0-9b]*")):
+        _compare(stage, plan)
     if done is None or done["steps"] < steps:
-        return False
+        return plan, None
     check_length(stage, done["steps"], steps)
-    return (stage.path / RESULT).exists()
+    return plan, stage if (stage.path / RESULT).exists() else None
 
 
 def check_length(stage: Stage, have: int, wanted: int) -> None:

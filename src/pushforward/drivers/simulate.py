@@ -18,7 +18,7 @@ from .advance import Controller, Run, drive
 from .checks import check_disk, check_simulate
 from .keys import check_key
 from .particles import split_members, start_particles
-from .plan import fingerprints, is_complete, opened, stage_key
+from .plan import compared, opened, stage_key
 from .records import Keep, OfState, StreamingMoments, scalars
 from .samples import Samples
 from .simulation import SimCarry, SimStep, inspect, start_simulation
@@ -98,15 +98,13 @@ def simulate(
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
-        plan = {}
-        if stage is not None:
-            plan = fingerprints(
-                key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
-                populations=populations, stacked=stacked, context=context, resample=resample,
-                observe=observe, keep=keep, burn_in=burn_in,
-            )  # fmt: skip
-        if stage is not None and is_complete(stage, plan, total):
-            return Samples.load(stage)
+        plan, finished = compared(
+            stage, total, key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
+            populations=populations, stacked=stacked, context=context, resample=resample,
+            observe=observe, keep=keep, burn_in=burn_in,
+        )  # fmt: skip
+        if finished is not None:
+            return Samples.load(finished)
         x, index = start_particles(kernel, x0, initial, index, (split, members), populations, key)
         start = jnp.asarray(burn_in, jnp.int32)
         step = SimStep(
