@@ -208,7 +208,7 @@ def test_leaves_of_different_lengths_are_refused():
 
 def test_keep_refuses_nonsense():
     for bad in ({"every": 0}, {"particles": 0}):
-        with pytest.raises(InputError, match="expected a positive integer"):
+        with pytest.raises(InputError, match="is 0, expected an integer >= 1"):
             Keep(**bad)
     few = simulate(CHAIN, X0, steps=4, keep=Keep(2, particles=100), key=KEY)
     assert few.draws["x"].shape == (2, 4, 2)  # more than there are is all

@@ -51,14 +51,6 @@ def test_without_a_folder_nothing_is_promised(handlers):
         jobs.walkers(watchers=[At(5, signal.SIGTERM)])
 
 
-def test_a_time_limit_stops_like_sigterm(handlers, tmp_path):
-    handlers.install(time_limit=0.0)
-    with pytest.raises(Stopped, match="time limit of 0s was reached in fit after step 1 of"):
-        jobs.train(tmp_path / "a")
-    handlers.install(time_limit=3600.0)
-    assert jobs.digest(jobs.train(tmp_path / "a")) == jobs.digest(jobs.train())
-
-
 def test_a_signal_in_the_last_chunk_lets_the_stage_finish(handlers, tmp_path):
     jobs.walkers(tmp_path / "a", watchers=[At(40, signal.SIGTERM)])
     assert (tmp_path / "a" / "done.json").exists()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import driver_jobs as jobs
 import equinox as eqx
@@ -224,6 +225,12 @@ def test_functions_are_compared_by_code_constants_closures_and_globals(monkeypat
     assert fingerprints(f=energy(2.0)) != first
     assert fingerprints(f=energy(jnp.ones(5))) != fingerprints(f=energy(jnp.zeros(5)))
     assert fingerprints(f=eqx.Partial(energy, 1.0)) != fingerprints(f=eqx.Partial(energy, 2.0))
+    first, longer, wider = (
+        observer(Settings(3, 8)),
+        observer(Settings(9, 8)),
+        observer(Settings(3, 9)),
+    )
+    assert fingerprints(f=first) == fingerprints(f=longer) != fingerprints(f=wider)
     kinds = [make_class(1), make_class(1), make_class(2)]
     texts = [fingerprints(m=kind()) for kind in kinds]
     assert texts[0] == texts[1] != texts[2]
@@ -232,6 +239,15 @@ def test_functions_are_compared_by_code_constants_closures_and_globals(monkeypat
     loop = {}
     loop["self"] = loop
     assert fingerprints(x=loop) == {}
+
+
+class Settings:
+    def __init__(self, steps, side):
+        self.run, self.size = SimpleNamespace(steps=steps), SimpleNamespace(side=side)
+
+
+def observer(settings):
+    return lambda x: {"mean": jnp.sum(x) / settings.size.side}
 
 
 def make_class(added):

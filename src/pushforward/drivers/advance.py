@@ -32,7 +32,7 @@ def compilations() -> int:
 
 @eqx.filter_jit(donate="all-except-first")
 def advance(fixed: tuple[Callable, jax.Array], carry: Any) -> Any:
-    """Run `step` until carry.i reaches the bound or carry.stop is set.
+    """Session `step` until carry.i reaches the bound or carry.stop is set.
 
     A carry has the absolute step `i`, the flag `stop`, and `records`: buffers that are empty at
     every chunk border, and so never saved.
@@ -75,8 +75,8 @@ class Controller:
 
 
 @dataclass
-class Run:
-    """A verb at work: its stage (or None), the absolute steps to reach, its watchers and times."""
+class Session:
+    """One call of a verb: its stage (or None), the absolute steps to reach, watchers and times."""
 
     verb: str
     stage: Stage | None
@@ -131,7 +131,7 @@ class Run:
             watcher.log(i, values | host | {"rate": rate, "state": state})
 
 
-def drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
+def drive(session: Session, work: Any, carry: Any, controller: Controller) -> Any:
     """Advance `carry` to the last step, and do what is due after every chunk.
 
     `work` is what the verb adds: `at(i)` returns the step function at step i and the step up to
@@ -140,45 +140,45 @@ def drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
     says what went wrong, `memory_hint()` says what fills the memory and what to write instead.
     """
     try:
-        return _drive(run, work, carry, controller)
+        return _drive(session, work, carry, controller)
     finally:
-        for watcher in run.watchers:
+        for watcher in session.watchers:
             if isinstance(watcher, Progress):
                 watcher.close()  # ends its line
 
 
-def _drive(run: Run, work: Any, carry: Any, controller: Controller) -> Any:
+def _drive(session: Session, work: Any, carry: Any, controller: Controller) -> Any:
     i = int(carry.i)
-    if i < run.total:
-        run.tell(i, "compiling", None, {})
-    while i < run.total and not bool(carry.stop):
+    if i < session.total:
+        session.tell(i, "compiling", None, {})
+    while i < session.total and not bool(carry.stop):
         step, until = work.at(i)
         before, start = compilations(), time.perf_counter()
-        bound = controller.bound(i, min(run.total, until))
-        carry, done = _one_chunk(run, work, step, bound, carry)
+        bound = controller.bound(i, min(session.total, until))
+        carry, done = _one_chunk(session, work, step, bound, carry)
         seconds, compiled = time.perf_counter() - start, compilations() > before
         controller.learn(done - i, seconds, compiled)
-        run.seconds += seconds
-        run.compile_seconds += seconds if compiled else 0.0
+        session.seconds += seconds
+        session.compile_seconds += seconds if compiled else 0.0
         i = done
-        rows, numbers = work.collect(carry, i, run.seconds)
-        if run.stage is not None:
-            run.stage.append_metrics(rows)
+        rows, numbers = work.collect(carry, i, session.seconds)
+        if session.stage is not None:
+            session.stage.append_metrics(rows)
         if bool(carry.stop):
-            _fail(run, work, carry, i)
+            _fail(session, work, carry, i)
         pace = controller.seconds_per_step
-        run.tell(i, "running", 1 / pace if pace else None, numbers)
-        if time.monotonic() - run.saved_at >= run.save_every:
-            run.save(carry)
+        session.tell(i, "running", 1 / pace if pace else None, numbers)
+        if time.monotonic() - session.saved_at >= session.save_every:
+            session.save(carry)
         number = signals.requested(margin=2 * pace)
-        if number is not None and i < run.total:
-            run.save(carry)
-            where = f"in {run.verb} after step {i} of {run.total}"
-            raise signals.stopped(number, where, stage=run.stage)
+        if number is not None and i < session.total:
+            session.save(carry)
+            where = f"in {session.verb} after step {i} of {session.total}"
+            raise signals.stopped(number, where, stage=session.stage)
     return carry
 
 
-def _one_chunk(run: Run, work: Any, step: Callable, bound: int, carry: Any) -> tuple[Any, int]:
+def _one_chunk(session: Session, work: Any, step: Any, bound: int, carry: Any) -> tuple[Any, int]:
     try:
         carry = advance((step, jnp.asarray(bound, jnp.int32)), carry)
         return carry, int(carry.i)  # waits for the chunk
@@ -186,14 +186,14 @@ def _one_chunk(run: Run, work: Any, step: Callable, bound: int, carry: Any) -> t
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         hint = work.memory_hint()
-        raise InputError(f"out of device memory in {run.verb} with {hint}") from error
+        raise InputError(f"out of device memory in {session.verb} with {hint}") from error
 
 
-def _fail(run: Run, work: Any, carry: Any, i: int) -> None:
+def _fail(session: Session, work: Any, carry: Any, i: int) -> None:
     carry = eqx.tree_at(lambda c: c.stop, carry, jnp.zeros((), bool))  # to stop there again
-    run.save(carry)
+    session.save(carry)
     good = f"The state before it is saved as the checkpoint of step {i}"
-    if run.stage is None:
+    if session.stage is None:
         good = "No folder was given: nothing is saved"
     raise NonFinite(f"{work.diagnose(carry, i)}. {good}")
 

@@ -18,14 +18,14 @@ from .._typing import PRNGKey
 from ..objectives import AbstractObjective
 from ..runs import Stage
 from ..sources import AbstractFeed, AbstractSource
-from .advance import Controller, Run, drive
+from .advance import Controller, Session, drive
 from .checks import check_fit, split_model
 from .ema import EMA
 from .feed import FeedBlocks
 from .guard import AbstractGuard, StopAtNonFinite, describe_nonfinite
 from .history import History
 from .keys import check_key, stream
-from .plan import fingerprints, is_complete, opened, stage_key
+from .plan import compared, opened, stage_key
 from .records import HOST, refuse_reserved
 from .training import FitCarry, FitStep, inspect, start_training
 from .watchers import AbstractWatcher, looking_on
@@ -118,15 +118,13 @@ def fit(
     params, static = split_model(model, trainable_leaves)
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
-        plan = {}
-        if stage is not None:
-            plan = fingerprints(
-                key=key, model=model, objective=objective, source=source, optimiser=optimiser,
-                ema=ema, trained=trainable_leaves, batch=batch, schedule_steps=schedule_steps,
-                log_every=log_every,
-            )  # fmt: skip
-        if stage is not None and is_complete(stage, plan, steps):
-            history = History.load(stage, model)
+        plan, finished = compared(
+            stage, steps, key=key, model=model, objective=objective, source=source,
+            optimiser=optimiser, ema=ema, trained=trainable_leaves, batch=batch,
+            schedule_steps=schedule_steps, log_every=log_every,
+        )  # fmt: skip
+        if finished is not None:
+            history = History.load(finished, model)
             return history.model, history
         feed = None
         if isinstance(source, AbstractFeed):
@@ -138,32 +136,33 @@ def fit(
             scalar(np.inf if clip is None else clip), jnp.asarray(schedule_steps, jnp.int32),
             jnp.asarray(log_every, jnp.int32), key, batch, micro_batch,
         )  # fmt: skip
-        run = Run("fit", stage, steps, save_every, looking_on(watchers, stage, progress), plan)
+        watchers = looking_on(watchers, stage, progress)
+        session = Session("fit", stage, steps, save_every, watchers, plan)
         evaluation = (evaluate, evaluate_every or 0, stream(key, "evaluate"))
-        history = _run(run, step, params, feed, evaluation)
+        history = _run(session, step, params, feed, evaluation)
         return history.model, history
 
 
 def _run(
-    run: Run, step: FitStep, params: PyTree, feed: FeedBlocks | None, evaluation: tuple
+    session: Session, step: FitStep, params: PyTree, feed: FeedBlocks | None, evaluation: tuple
 ) -> History:
-    metrics = Metrics(step, run.total, feed, evaluation)
-    carry = run.restored(start_training(step, params, ROWS))
-    metrics.written = int(carry.i) // metrics.log_every
-    if run.saved_step >= 0 and run.stage is not None:
-        metrics.rows = run.stage.metrics()
-    carry = drive(run, metrics, carry, Controller([evaluation[1]], cap=ROWS * metrics.log_every))
-    skipped = int(carry.bad)
+    training = Training(step, session.total, feed, evaluation)
+    carry = session.restored(start_training(step, params, ROWS))
+    training.written = int(carry.i) // training.log_every
+    if session.saved_step >= 0 and session.stage is not None:
+        training.rows = session.stage.metrics()
+    controller = Controller([evaluation[1]], cap=ROWS * training.log_every)
+    carry = drive(session, training, carry, controller)
     history = History(
-        metrics.rows, seconds=run.seconds, compile_seconds=run.compile_seconds, skipped=skipped,
-        model=step.averaged(carry), raw=step.model(carry.params),
+        training.rows, seconds=session.seconds, compile_seconds=session.compile_seconds,
+        skipped=int(carry.bad), model=step.averaged(carry), raw=step.model(carry.params),
     )  # fmt: skip
-    run.finish(carry, history.save, skipped=skipped)
+    session.finish(carry, history.save, skipped=history.skipped)
     return history
 
 
-class Metrics:
-    """Takes metric rows from the device to the host, and evaluates.
+class Training:
+    """What `fit` does between chunks: metric rows come to the host, `evaluate` is called.
 
     `evaluation` is the caller's function, every how many steps it is called, and its key.
     """
@@ -208,7 +207,7 @@ class Metrics:
         return [{"step": i, "evaluation": True} | {k: float(v) for k, v in values.items()}]
 
     def diagnose(self, carry: FitCarry, i: int) -> str:
-        """Run the bad step again, sample by sample."""
+        """Session the bad step again, sample by sample."""
         losses, gradients, batch, failed = inspect(self.at(i)[0], carry)
         return (
             f"training stopped at step {i}: "

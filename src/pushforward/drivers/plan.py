@@ -55,8 +55,10 @@ def write_plan(stage: Stage, plan: dict[str, str]) -> None:
     write_bytes(stage.path / FILE, dumps(plan).encode())
 
 
-def is_complete(stage: Stage, plan: dict[str, str], steps: int) -> bool:
-    """Tell whether a stage of this plan has all its steps, with its result on disk.
+def compared(
+    stage: Stage | None, steps: int, **arguments: Any
+) -> tuple[dict[str, str], Stage | None]:
+    """Return the plan of a call, and the stage if it has all its steps and its result on disk.
 
     Raises
     ------
@@ -65,14 +67,15 @@ def is_complete(stage: Stage, plan: dict[str, str], steps: int) -> bool:
     InputError
         It holds more steps than asked for.
     """
-    done = stage.done()
-    if done is None and not any((stage.path / "checkpoints").glob("[0-9b]*")):
-        return False
-    _compare(stage, plan)
+    if stage is None:
+        return {}, None
+    plan, done = fingerprints(**arguments), stage.done()
+    if done is not None or any((stage.path / "checkpoints").glob("[0-9b]*")):
+        _compare(stage, plan)
     if done is None or done["steps"] < steps:
-        return False
+        return plan, None
     check_length(stage, done["steps"], steps)
-    return (stage.path / RESULT).exists()
+    return plan, stage if (stage.path / RESULT).exists() else None
 
 
 def check_length(stage: Stage, have: int, wanted: int) -> None:
@@ -107,12 +110,18 @@ def fingerprints(**arguments: Any) -> dict[str, str]:
     """Return path and text of everything that the arguments consist of."""
     out: dict[str, str] = {}
     for name, value in arguments.items():
-        _describe(name, value, out, ())
+        _describe(name, value, out)
     return out
 
 
-def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]) -> None:
-    """Add the parts of `value` to `out`; `above` are the objects that contain it."""
+def _describe(
+    path: str, value: Any, out: dict[str, str], above: tuple = (), used: set[str] | None = None
+) -> None:
+    """Add the parts of `value` to `out`.
+
+    `above` are the objects that contain it. In the closure of a function, `used` are the names in
+    its code: of a configuration it holds, only the keys that it reads are compared.
+    """
     parts: Mapping[str, Any] = {}
     if isinstance(value, PLAIN):
         out[path] = repr(value)
@@ -125,7 +134,7 @@ def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]
     elif isinstance(value, type):
         out[path] = _type_name(value)
     elif dataclasses.is_dataclass(value):  # all Modules are
-        out[path] = _type_name(type(value))
+        out[path], used = _type_name(type(value)), None
         fields = [field.name for field in dataclasses.fields(value)]
         parts = {f".{name}": getattr(value, name, None) for name in fields}
     elif isinstance(value, functools.partial):
@@ -135,17 +144,17 @@ def _describe(path: str, value: Any, out: dict[str, str], above: tuple[int, ...]
     elif isinstance(value, types.MethodType):
         parts = {"": value.__func__, ".self": value.__self__}
     elif isinstance(value, types.FunctionType):
-        out[path] = _function_name(value)
+        out[path], used = _function_name(value), _names(value.__code__)
         parts = {f".{k}": v for k, v in _closure(value).items()}
         parts |= {".defaults": value.__defaults__} if value.__defaults__ else {}
     elif isinstance(value, types.BuiltinFunctionType | np.ufunc | np.dtype):
         out[path] = repr(getattr(value, "__name__", value))
     else:
         out[path] = _type_name(type(value))
-        parts = {f".{k}": v for k, v in sorted(_attributes(value).items())}
+        parts = {f".{k}": v for k, v in sorted(_attributes(value, used).items())}
     if id(value) not in above:
         for name, part in parts.items():
-            _describe(path + name, part, out, (*above, id(value)))
+            _describe(path + name, part, out, (*above, id(value)), used)
 
 
 def _array(value: Any) -> str:
@@ -159,10 +168,12 @@ def _array(value: Any) -> str:
     return f"{value.dtype}{shape} crc32 {crc32(np.ascontiguousarray(value).tobytes()):08x}"
 
 
-def _attributes(value: Any) -> dict[str, Any]:
+def _attributes(value: Any, used: set[str] | None) -> dict[str, Any]:
     """Return what a host object is: its lists and sets hold what it did, and are left out."""
     kinds = (*PLAIN, np.ndarray, jax.Array, dict, tuple, types.FunctionType)
     found = getattr(value, "__dict__", {})
+    if used is not None:
+        return {k: v for k, v in found.items() if k in used}
     return {k: v for k, v in found.items() if isinstance(v, kinds) or dataclasses.is_dataclass(v)}
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._tree import concrete, named_leaves
+from .._fields import checked, integer
+from .._tree import named_leaves
 from .._typing import Count, Flag, Scalar
 from ..dynamics import State
 
@@ -42,15 +43,12 @@ class Keep(eqx.Module):
         Only the first so many particles (of each member of a stack); None for all.
     """
 
-    every: Count = eqx.field(default=1, converter=lambda n: jnp.asarray(n, jnp.int32))
+    every: Count = checked(
+        holds=lambda n: n >= 1, expected="an integer >= 1", example=1, default=1,
+        convert=lambda n: jnp.asarray(n, jnp.int32),
+    )  # fmt: skip
     what: Callable[[Any], PyTree] | OfState = lambda x: x
-    particles: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self):
-        every = concrete(self.every)
-        for name, value in (("every", every), ("particles", self.particles)):
-            if value is not None and value < 1:
-                raise InputError(f"Keep({name}={value}): expected a positive integer")
+    particles: int | None = integer(least=1, default=None)
 
 
 def observed(observe: Callable | OfState | None, state: State) -> dict[str, jax.Array]:

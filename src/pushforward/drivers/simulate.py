@@ -14,11 +14,11 @@ from .._typing import Array, Context, Float, PRNGKey, X
 from ..dynamics import AbstractKernel
 from ..estimators import AbstractResampling, Moments
 from ..runs import Stage
-from .advance import Controller, Run, drive
+from .advance import Controller, Session, drive
 from .checks import check_disk, check_simulate
 from .keys import check_key
 from .particles import split_members, start_particles
-from .plan import fingerprints, is_complete, opened, stage_key
+from .plan import compared, opened, stage_key
 from .records import Keep, OfState, StreamingMoments, scalars
 from .samples import Samples
 from .simulation import SimCarry, SimStep, inspect, start_simulation
@@ -98,33 +98,31 @@ def simulate(
     split, members = split_members(kernel, stacked)
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
-        plan = {}
-        if stage is not None:
-            plan = fingerprints(
-                key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
-                populations=populations, stacked=stacked, context=context, resample=resample,
-                observe=observe, keep=keep, burn_in=burn_in,
-            )  # fmt: skip
-        if stage is not None and is_complete(stage, plan, total):
-            return Samples.load(stage)
+        plan, finished = compared(
+            stage, total, key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
+            populations=populations, stacked=stacked, context=context, resample=resample,
+            observe=observe, keep=keep, burn_in=burn_in,
+        )  # fmt: skip
+        if finished is not None:
+            return Samples.load(finished)
         x, index = start_particles(kernel, x0, initial, index, (split, members), populations, key)
         start = jnp.asarray(burn_in, jnp.int32)
         step = SimStep(
             *split, grid, start, index, key, resample, observe, keep, populations, batch_size
         )
         watchers = looking_on(watchers, stage, progress)
-        run = Run("simulate", stage, total, save_every, watchers, plan)
-        return _run(run, step, x, context)
+        session = Session("simulate", stage, total, save_every, watchers, plan)
+        return _run(session, step, x, context)
 
 
-def _run(run: Run, step: SimStep, x: X, context: Context) -> Samples:
+def _run(session: Session, step: SimStep, x: X, context: Context) -> Samples:
     carry = start_simulation(step, x, context)
-    records = Records(run.stage, step, run.total, carry)
-    carry = run.restored(carry)
+    simulation = Simulation(session.stage, step, session.total, carry)
+    carry = session.restored(carry)
     i = int(carry.i)
-    records.flushed = records.rows_at(i) if i else 0
-    carry = drive(run, records, carry, Controller(cap=records.capacity))
-    series, draws = records.all()
+    simulation.flushed = simulation.rows_at(i) if i else 0
+    carry = drive(session, simulation, carry, Controller(cap=simulation.capacity))
+    series, draws = simulation.recorded()
     samples = Samples(
         carry.state.x,
         carry.state.log_weight.value,
@@ -135,12 +133,12 @@ def _run(run: Run, step: SimStep, x: X, context: Context) -> Samples:
         populations=step.populations,
         stacked=step.stacked is not None,
     )
-    run.finish(carry, samples.save)
+    session.finish(carry, samples.save)
     return samples
 
 
-class Records:
-    """Takes rows and draws from the device to the stage, or into memory if it is None."""
+class Simulation:
+    """What `simulate` does between chunks: rows and draws go to the stage, or into memory."""
 
     def __init__(self, stage: Stage | None, step: SimStep, total: int, carry: SimCarry):
         self.stage, self.step, self.total, self.flushed = stage, step, total, 0
@@ -190,14 +188,14 @@ class Records:
         if kept:
             self.stage.append_draws(kept, first)
 
-    def all(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    def recorded(self) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
         """Return the whole series and all draws, in memory or as the stage holds them."""
         if self.stage is None:
             return _joined(self.parts), _joined(self.kept)
         return self.stage.series(), self.stage.draws()
 
     def diagnose(self, carry: SimCarry, i: int) -> str:
-        """Run the bad step again and look at the first particle that failed."""
+        """Session the bad step again and look at the first particle that failed."""
         _, info, bad = inspect(self.step, carry.state, carry.i)
         where = f"step {i}"
         if self.step.times is not None:

@@ -89,6 +89,10 @@ class Events(NamedTuple):
 def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> ChainMean:
     """Return the mean of a series with its error and autocorrelation time.
 
+    Raises `ChainTooShort` below 10 (τ + its error) draws a chain, `FrozenObservable` where no chain
+    ever changed, `NonFinite` with its place. Warns below 50 τ draws, where some chains never
+    changed, and of fewer draws than chains.
+
     Parameters
     ----------
     series
@@ -98,20 +102,6 @@ def gamma_method(series: Any, *, S: float = 2.0, name: str = "series") -> ChainM
         or 1.5 (Wolff's); 3 to 5 when a slow mode couples weakly.
     name
         What the series is called in messages.
-
-    Raises
-    ------
-    ChainTooShort
-        Fewer than 10 (τ + its error) draws a chain.
-    FrozenObservable
-        No chain ever changed.
-    NonFinite
-        A NaN or infinity, with its place.
-
-    Warns
-    -----
-    UserWarning
-        Fewer than 50 τ draws a chain, some chains never changed, or fewer draws than chains.
     """
     return read_chains(as_chains(series, name), S, name)
 

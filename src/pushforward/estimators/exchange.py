@@ -109,6 +109,9 @@ def acceptance_prediction(work):
 def swap_rates(acceptance, work, not_converged=None, chains: int = 1) -> SwapRates:
     """Read the columns `info.swaps.*` of a record of `ReplicaExchange`.
 
+    Refuses a pair of whose works more than 1 % are no finite numbers. Warns of a pair whose
+    predicted acceptance is below 1e-4, with the replicas that would be needed.
+
     Parameters
     ----------
     acceptance, work
@@ -117,16 +120,6 @@ def swap_rates(acceptance, work, not_converged=None, chains: int = 1) -> SwapRat
         Sums over `chains` chains of the swaps whose work was no finite number.
     chains
         Number of chains.
-
-    Raises
-    ------
-    NumericalError
-        More than 1 % of the works of a pair are no finite numbers.
-
-    Warns
-    -----
-    UserWarning
-        A pair whose predicted acceptance is below 1e-4, with the replicas that would be needed.
     """
     rate, mean = np.mean(np.asarray(acceptance), 0), np.mean(np.asarray(work), 0)
     if not_converged is not None:

@@ -62,12 +62,7 @@ def jackknife(f: Callable[..., Any], *series: Any, block: int | None = None) -> 
         shapes. f receives means over draws and chains.
     block
         Draws in a block. Default: 4 τ_int of the slowest (scalar) series; 20 τ_int if
-        there are that many draws.
-
-    Raises
-    ------
-    ChainTooShort
-        Fewer than eight blocks in all.
+        there are that many draws. Eight blocks in all are needed.
     """
     data = _data(series)
     chains, draws = data[0].shape[:2]

@@ -72,6 +72,8 @@ def quenched(
 ) -> QuenchedEstimate:
     """Return the disorder average of a function of thermal means.
 
+    Needs 4 samples (8 for a good error bar), each of 8 blocks and of chains longer than 10 τ_int.
+
     Parameters
     ----------
     values
@@ -86,18 +88,6 @@ def quenched(
         Of both bootstraps; an error is good to 1/√(2 copies).
     key
         JAX key; seeds a NumPy generator.
-
-    Raises
-    ------
-    InputError
-        Fewer than 4 samples, or a wrong shape.
-    ChainTooShort
-        Fewer than 8 blocks a sample, or chains shorter than 10 τ_int.
-
-    Warns
-    -----
-    UserWarning
-        Fewer than 8 samples.
     """
     data = _checked(values)
     num, chains, draws = data.shape[:3]

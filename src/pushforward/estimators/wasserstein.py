@@ -27,13 +27,7 @@ MOST = 4096  # points of an exact assignment: a cost matrix of 134 MB, some ten 
 
 
 def w2(x: Any, y: Any) -> float:
-    """Return the exact W2 between two sets of n equally weighted points, (n, ...), host side.
-
-    Raises
-    ------
-    InputError
-        Unequal or too many points.
-    """
+    """Return the exact W2 between two sets of n equally weighted points, (n, ...), host side."""
     x, y = (np.asarray(a, np.float64) for a in (x, y))
     if x.ndim < 1 or x.shape != y.shape or not 1 <= len(x) <= MOST:
         raise InputError(

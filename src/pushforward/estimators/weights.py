@@ -96,12 +96,8 @@ def log_z_populations(log_weights: Float[Array, "r m"]) -> tuple[Scalar, Scalar]
     r"""Return (log Z, standard error) from R >= 4 independent populations of m walkers.
 
     Z is the mean of the R unbiased Z_r, its error sd(Z_r)/√R, and the error of log Z is the ratio
-    of the two. Valid whether or not the populations resampled inside.
-
-    Raises
-    ------
-    InputError
-        Fewer than four populations: the spread of three numbers is no error bar.
+    of the two. Valid whether or not the populations resampled inside. Fewer than four populations
+    are refused: the spread of three numbers is no error bar.
     """
     shape = jnp.shape(log_weights)
     if len(shape) != 2 or shape[0] < 4:

@@ -5,6 +5,7 @@ from .continuity import Continuity as Continuity
 from .continuity import ContinuityVariance as ContinuityVariance
 from .continuity import ExactDivergence as ExactDivergence
 from .continuity import HutchinsonDivergence as HutchinsonDivergence
+from .continuity import LogVariance as LogVariance
 from .diagonal import AbstractCombination as AbstractCombination
 from .diagonal import CountWeights as CountWeights
 from .diagonal import Diagonal as Diagonal
@@ -13,7 +14,6 @@ from .diagonal import WithDiagonal as WithDiagonal
 from .kl import BridgeKL as BridgeKL
 from .kl import ForwardKL as ForwardKL
 from .kl import ReverseKL as ReverseKL
-from .log_variance import LogVariance as LogVariance
 from .maps import FMM as FMM
 from .maps import LMD as LMD
 from .maps import LSD as LSD

@@ -3,6 +3,12 @@ r"""The continuity equation as a loss: E_{t, x~q_t} | r_t(x) + ∂_t F_t |², fo
 A process along an annealing produces log-weight at the rate r. If r + ∂_t F = 0 everywhere, the
 process transports ρ_t and the weights are constant: ESS = 1. The same loss serves SDEs and jump
 processes, since each process knows its own r (NETS arXiv 2410.02711 eq. 14, LEAPS 2502.10843).
+
+Over a group of walkers the variance takes the place of F: Var r at one t, or along stored paths
+Var A, A the exact two-kernel weight. If every walker has the same weight, forward and backward path
+measures agree. The paths x_0..x_N are constants, those of an older model included: only the two
+kernels are differentiated, ξ being recomputed from the points. No divergence is taken, which makes
+`LogVariance` the objective of choice for d >= 100.
 """
 
 from abc import abstractmethod
@@ -17,7 +23,7 @@ from jaxtyping import PyTree
 from .._errors import InputError
 from .._tree import scalar
 from .._typing import PRNGKey, Scalar
-from ..dynamics import AbstractProcess
+from ..dynamics import AbstractProcess, AbstractTwoKernel, Trajectory
 from .base import AbstractObjective
 
 
@@ -106,6 +112,47 @@ class ContinuityVariance(AbstractObjective):
 
         rates = jax.vmap(rate)(sample.x)
         return jnp.var(rates, ddof=1), {"free_energy_rate": -jnp.mean(rates)}
+
+
+class LogVariance(AbstractObjective):
+    r"""Var_j A_j (ddof = 1), A_j = Σ_k ΔA(t_k, x_k^j; t_{k+1}, x_{k+1}^j) over a group of paths.
+
+    Needs `Rollout(..., group=16, trajectories=True)`; 16 to 64 paths of 50 to 100 steps. A sample
+    costs N steps of every walker of its group: batches of 4 to 16. `elbo`, the mean of A, is a
+    lower bound of log(Z_T/Z_0).
+
+    Parameters
+    ----------
+    process
+        Maps the model to a two-kernel process such as `Langevin`. Only the model is trained.
+
+    References
+    ----------
+    Richter et al. 2020 (arXiv 2010.10436), eq. 11; for annealed paths derived.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ("nets",)
+    process: Callable[[PyTree], AbstractTwoKernel]
+
+    def __call__(self, model: PyTree, sample: Trajectory, *, key: PRNGKey):
+        kernel = self.process(model)
+        if not isinstance(kernel, AbstractTwoKernel):
+            raise InputError(
+                f"LogVariance got a {type(kernel).__name__}, expected a process whose transition "
+                "density is known: eqx.Partial(langevin_kernel, path, epsilon, None)"
+            )
+        shape = sample.log_weight.shape
+        if len(shape) != 2 or shape[1] < 2:
+            raise InputError(
+                f"the log-weights of a sample have shape {shape}, expected (times, walkers >= 2): "
+                "Rollout(..., group=16, trajectories=True)"
+            )
+
+        now = jax.tree.map(lambda a: a[:-1], (sample.t, sample.x))
+        later = jax.tree.map(lambda a: a[1:], (sample.t, sample.x))
+        walkers = jax.vmap(kernel.log_weight_between, (None, 0, None, 0))
+        total = jnp.sum(jax.vmap(walkers)(*now, *later), axis=0)
+        return jnp.var(total, ddof=1), {"elbo": jnp.mean(total)}
 
 
 def free_energy_rate(model: PyTree, t: Scalar) -> Scalar:

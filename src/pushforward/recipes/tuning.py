@@ -69,7 +69,9 @@ def length_scales(
     step, x = 0.1, chains
     for k in range(rounds):
         round_key = jax.random.fold_in(key, k)
-        samples = simulate(HMC(target, step), x, steps=steps, initial=start, key=round_key)
+        samples = simulate(
+            HMC(target, step), x, steps=steps, initial=start, progress=False, key=round_key
+        )
         x, acceptance = samples.x, _acceptance(samples)
         step *= math.exp(2 * (acceptance - 0.6))
     flat = np.asarray(x, dtype=float).reshape(chains, -1)
@@ -126,7 +128,7 @@ def adapt(
     state = averaging.init(kernel.step_size)
     for i in range(steps):
         key_now = jax.random.fold_in(key, i)
-        samples = simulate(with_steps(step_size), x, steps=1, key=key_now)
+        samples = simulate(with_steps(step_size), x, steps=1, progress=False, key=key_now)
         x = samples.x
         rates.append(_acceptance(samples))
         state, proposed = averaging.update(state, scalar(rates[-1]))

@@ -9,12 +9,12 @@ from .base import NoData as NoData
 from .base import NoInfo as NoInfo
 from .base import Pair as Pair
 from .chain import RunningChains as RunningChains
-from .map_pairs import Bundle as Bundle
-from .map_pairs import Bundles as Bundles
-from .map_pairs import MapPair as MapPair
-from .map_pairs import MapPairs as MapPairs
+from .pairs import Bundle as Bundle
+from .pairs import Bundles as Bundles
 from .pairs import Dequantise as Dequantise
 from .pairs import IndependentPairs as IndependentPairs
+from .pairs import MapPair as MapPair
+from .pairs import MapPairs as MapPairs
 from .pairs import PairSimulator as PairSimulator
 from .rollout import Horizon as Horizon
 from .rollout import Rollout as Rollout
