@@ -223,5 +223,3 @@ def test_what_is_refused():
         VariancePreserving(3.0, 1.0)
     with pytest.raises(InputError, match="low < high"):
         UniformTime(0.5, 0.5)
-    with pytest.raises(InputError, match="positive"):
-        LogitNormal(std=0.0)

@@ -17,6 +17,7 @@ from .mlp import FreeEnergy as FreeEnergy
 from .mlp import PointMLP as PointMLP
 from .mlp import RandomFourier as RandomFourier
 from .mlp import Zero as Zero
+from .mlp import is_zero as is_zero
 from .precondition import ScoreCut as ScoreCut
 from .precondition import ScoreSkip as ScoreSkip
 from .sit import SIT_SIZES as SIT_SIZES

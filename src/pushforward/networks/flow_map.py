@@ -1,8 +1,8 @@
 r"""Flow maps: one function X_{s,t} that jumps along a flow from any time s to any time t.
 
-X_{s,t}(x) = x + (t − s) v_{s,t}(x). The velocity is a network, so X_{s,s} = id and nothing is ever
-divided by t − s; on the diagonal it is the drift, v_{t,t} = b_t, since lim ∂_t X_{s,t} = b_t. Given
-that, and v continuous in (s, t), X is the flow of b iff one of three identities holds
+X_{s,t}(x) = x + (t − s) v_{s,t}(x). The velocity is a network, so X_{s,s} = id without a
+division by t − s; on the diagonal it is the drift, v_{t,t} = b_t, since lim ∂_t X_{s,t} = b_t.
+Given that, and v continuous in (s, t), X is the flow of b iff one of three identities holds
 (`dynamics.map_defects`), each a way to train it (`objectives.maps`).
 
 Known special cases: v_{s,t} = b_s is Euler's method (an untrained `TiedFlowMap`); t = 1 only is a

@@ -33,7 +33,7 @@ class LocallyEquivariantConv(eqx.Module):
     h⁰_c = K⁰_c * x,   h_c ← h_c + Σ_k a_k · (A_ck * x) + s_c(t) (B_c * x),   a = h tanh h,
 
     z = (h⁰, h, f), f_i = ½ x_i ΔU_i the local field. Times enter s (an MLP) and m. The last layer
-    starts at zero: untrained, Jump is annealed heat bath. Leaves do not know the extents L: the
+    starts at zero: untrained, Jump is annealed heat bath. No array depends on the extents L: the
     same weights run on any torus that the kernels fit into.
 
     Parameters

@@ -194,7 +194,7 @@ class FreeEnergy(eqx.Module):
 class Zero(eqx.Module):
     """b = 0: with it NETS is AIS, `Transport` is a reweighting, SMC needs no second code.
 
-    `stages = 0` tells kernels that it is never evaluated: no gradient, no determinant.
+    With `stages = 0` kernels skip its evaluations, the gradient and the determinant.
     """
 
     stages: ClassVar[int] = 0
@@ -216,6 +216,11 @@ class DriftAndFreeEnergy(eqx.Module):
 
     drift: Callable
     free_energy: Callable
+
+
+def is_zero(drift: Callable) -> bool:
+    """Tell whether a drift says `stages = 0`: kernels then skip it, as they do `Zero`."""
+    return getattr(drift, "stages", 1) == 0
 
 
 def zero_last_layer(mlp: eqx.nn.MLP) -> eqx.nn.MLP:

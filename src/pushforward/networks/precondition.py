@@ -19,7 +19,7 @@ class ScoreCut(eqx.Module):
     r"""g cut to √v |g| <= limit √d, where v(t) is the local squared length along a path.
 
     The cut does not act where walkers are (there √v g is of order one). Far out, energies of real
-    models grow steeply: a Euler step along the raw g would overshoot for ever, a transport map
+    models grow steeply: a Euler step along the raw g would overshoot more and more, a transport map
     built on it would fold.
 
     Parameters

@@ -5,8 +5,8 @@ x = αe + βD and v = E[İ | x] = α'e + β'D. With Δ = αβ' − α'β the two
 
     e = (β'x − βv)/Δ,    D = (αv − α'x)/Δ,    ∇log ρ_t = −e/(α s0²).
 
-Each path knows the four numbers β'/Δ, β/Δ, −α'/Δ, α/Δ in a form that is finite wherever their
-limits are, so nothing ever divides by α' or β'. α(1) = 0 always; β(0) = 0 but for
+Each path gives the four numbers β'/Δ, β/Δ, −α'/Δ, α/Δ in a form that is finite wherever their
+limits are, so no formula divides by α' or β'. α(1) = 0 always; β(0) = 0 but for
 `VariancePreserving`.
 """
 

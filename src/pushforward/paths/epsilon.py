@@ -1,7 +1,7 @@
 r"""The noise of a sampler, chosen after training: one class `Epsilon`, and a table of its laws.
 
 Along an affine path dX = (v + ε s) dt + √(2ε) dW has the laws ρ_t for every ε_t >= 0. Its drift is
-v − (ε/α) e/s0² with e = E[x0|x], so a law knows ε/α too: it stays finite at t = 1 where the score
+v − (ε/α) e/s0² with e = E[x0|x], so a law gives ε/α too: it stays finite at t = 1 where the score
 does not. Papers write the noise in two ways; the factor 2 is the most frequent mistake:
 
 | source | its SDE | ours |

@@ -2,7 +2,7 @@ r"""A path through mixtures: each component travels from the base to its own pla
 
 ρ_t = Σ_k w_k N(t μ_k, v_k(t) 1), v_k = (1 − t)² s_0² + t² s_k². Normalised, so F_t = 0, and the
 drift that transports it exactly is known. It USES THE MEANS of the target, which a sampler does
-not know: results along it are a check of the machine, not an achievement.
+not have: results along it test the implementation and say nothing about finding the modes.
 """
 
 from typing import ClassVar, cast

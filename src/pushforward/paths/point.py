@@ -103,7 +103,7 @@ class PointMass(AbstractPointMass):
     ----------
     alpha, beta, sigma
         Functions of t with α(0) = β(1) = 1, α(1) = β(0) = σ(1) = 0, σ(0) > 0 and β̇ > 0 on (0, 1].
-        At t = 0, ϱ is 0/0 here (the members know its limit); no sampler asks for it.
+        At t = 0, ϱ is 0/0 here (the other paths have its limit); samplers do not need it.
     """
 
     alpha: Callable[[Time], Scalar]

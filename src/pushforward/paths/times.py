@@ -1,7 +1,7 @@
-"""Grids and time laws: the only home of both.
+"""Schedules and time grids; the laws of training times are in `time_laws`.
 
-A schedule s(t) says how far along the path one is at time t; a grid says where one stops on the
-way. Both start at 0 and end at 1.
+A schedule s(t) is the position along the path at time t; a grid lists the times of the steps. Both
+start at 0 and end at 1.
 """
 
 from abc import abstractmethod

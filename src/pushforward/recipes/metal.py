@@ -7,7 +7,8 @@ simulate(kernel, 2, stacked=lambda k: k.path.model.disorder, initial=..., steps=
 ```
 
 The mass is the spectrum of S_b, so that a free field would turn with frequency 1 in every mode: a
-trajectory of 1 to 1.6 decorrelates all of them. From a hot start nothing is accepted: start small.
+trajectory of 1 to 1.6 decorrelates all of them. From a hot start every trajectory
+is rejected: start small.
 """
 
 from typing import Any

@@ -37,7 +37,7 @@ def multiscale(
     shape, beta
         Two powers of two, and β, 0 < β <= 16.
     group
-        `U1()`, or SU(2) (density alone).
+        `U1()`, or SU(2), whose links cannot be drawn yet (`log_prob` alone).
     conditional
         Makes the conditional of level k from (beta, k, group): `CharacterConditional` (exact) or
         `MatchedConditional` (untrained).

@@ -43,7 +43,7 @@ def sit(
     """Return the parts of a class-conditional SiT.
 
     Train with `optax.adamw(1e-4, weight_decay=0)`, batch 256 and EMA .9999 for 400k steps as the
-    paper does; small runs want 1e-3 to 2e-3, warm-up 100, cosine, EMA .995.
+    paper does; good values for small runs: 1e-3 to 2e-3, warm-up 100, cosine, EMA .995.
 
     Parameters
     ----------
