@@ -89,6 +89,8 @@ def test_acceptance(rate, hmc, swaps):
         found = chain_findings(record, ["a", "b", "c"])
         assert [f.severity for f in found] == ([severity] if severity else [])
         assert all(" at b is " in f.text for f in found)
+        named = chain_findings(record, stacked=True)
+        assert all(" at member 1 is " in f.text for f in named)
 
 
 def test_divergences():
@@ -133,4 +135,5 @@ def test_pareto_k(shape):
 
 
 def test_a_record_along_times_has_no_chains():
+    assert chain_findings({"x": np.zeros((9, 4))}) == []  # nor have a few steps
     assert chain_findings({"t": np.linspace(0, 1, 9), "x": np.zeros((9, 4))}) == []

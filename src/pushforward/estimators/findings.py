@@ -86,7 +86,7 @@ def chain_findings(
             if array.dtype.kind not in "fiub" or array.ndim == 0 or array.size == 0:
                 continue
             if column.startswith("info"):
-                found += _kernel_findings(record, column, array, names)
+                found += _kernel_findings(record, column, array, names, stacked)
             elif array.ndim > 1 + stacked:
                 found += _observable_findings(column, array, names, stacked)
     return found
@@ -161,7 +161,9 @@ def _observable_findings(
 def _series_findings(
     chains: np.ndarray, numbers: int, name: str
 ) -> Iterator[tuple[str, Severity, str]]:
-    """Yield (kind, severity, sentence) of one series (chains, draws)."""
+    """Yield (kind, severity, sentence) of one series (chains, draws); a few draws are no chain."""
+    if chains.shape[1] < REFUSED:
+        return
     bad = ~np.isfinite(chains)
     if bad.any():
         yield "finite", "red", f"{name} is not finite in {bad.sum()} of {bad.size} numbers"
@@ -170,7 +172,7 @@ def _series_findings(
     moved = (chains != chains[:, :1]).any(1)
     if sentence := frozen(chains, name):
         yield "frozen", "amber" if moved.any() else "red", sentence
-    if not moved.any() or draws < REFUSED:
+    if not moved.any():
         return
 
     few = chains[:: max(1, chains.size // numbers)]
@@ -205,7 +207,7 @@ def _split_rhat(chains: np.ndarray) -> float:
 
 
 def _kernel_findings(
-    record: Mapping[str, Any], column: str, array: np.ndarray, names: Sequence[str]
+    record: Mapping[str, Any], column: str, array: np.ndarray, names: Sequence[str], stacked: bool
 ) -> Iterator[Finding]:
     """Judge the acceptance and the divergences of a kernel, (steps,) or (steps, members, ...)."""
     prefix, _, what = column.rpartition(".")
@@ -217,7 +219,7 @@ def _kernel_findings(
     kernel = prefix.removeprefix("info").strip(".") or "the kernel"
 
     def rate(place: Any) -> str:
-        where = "" if array.ndim == 1 else _place(place, rates.shape, names)
+        where = "" if array.ndim == 1 else _place(place, rates.shape, names, stacked)
         return f"{what} of {kernel}{where} is {rates[place]:.3g}"
 
     is_hmc = f"{prefix}.delta_energy" in record
@@ -243,7 +245,10 @@ def _labels(names: Sequence[str], number: int) -> list[str]:
     return list(names) if len(names) == number else [f"member {k}" for k in range(number)]
 
 
-def _place(place: tuple[int, ...], shape: tuple[int, ...], names: Sequence[str]) -> str:
-    """Name an entry of an array: by `names` along the first axis of their number."""
-    named = shape.index(len(names)) if len(names) in shape else -1
-    return "".join(f" at {names[i]}" if a == named else f"[{i}]" for a, i in enumerate(place))
+def _place(
+    place: tuple[int, ...], shape: tuple[int, ...], names: Sequence[str], stacked: bool
+) -> str:
+    """Name an entry of an array: by member of the stack, or along an axis as long as `names`."""
+    named = 0 if stacked else shape.index(len(names)) if len(names) in shape else -1
+    labels = _labels(names, shape[named])
+    return "".join(f" at {labels[i]}" if a == named else f"[{i}]" for a, i in enumerate(place))
