@@ -31,7 +31,7 @@ def test_a_good_run_says_nothing():
         (STUCK, "amber", "1 of 8 chains never changed in 2000 draws"),
         (ar1(0.99, 400, 64), "red", "expected at least 10"),
         (ar1(0.95, 800, 64), "amber", "fewer than 50"),
-        (GOOD + 1.2 * (np.arange(8) == 2), "amber", "R-hat = 1.0"),
+        (GOOD + 1.2 * (np.arange(8) == 2), "red", "R-hat = 1.0"),
         (GOOD + 1.5 * (np.arange(8) < 4), "red", "R-hat = 1.2"),
         (np.where(np.arange(2000)[:, None] == 7, np.nan, GOOD), "red", "not finite in 8 of 16000"),
     ],

@@ -208,8 +208,8 @@ def _run(
             lab.finish()
         seconds = time.perf_counter() - start
         _write_summary(lab, rows, seconds, say)
-        written = _write_page(experiment, lab)
         folder.set_status(state="finished")
+        written = _write_page(experiment, lab)
         return Outcome(folder.path, rows, written, seconds, lab.summary["findings"])
     except BaseException as error:
         named = _of_the_user(experiment, error)
@@ -222,7 +222,7 @@ def _run(
 
 
 def _finished(experiment: Experiment, resolved: Resolved[Config], path: Path) -> Outcome:
-    """Return the outcome of a run that ended before; a page that is absent is written."""
+    """Return the outcome of a run that ended before; a page that does not say so is written."""
     summary = RunFolder.open(path).summary()
     found = {
         name: (row["value"], row.get("error"), row.get("unit") or "")
@@ -231,8 +231,8 @@ def _finished(experiment: Experiment, resolved: Resolved[Config], path: Path) ->
     }
     rows = judge(found, experiment.expected(resolved))
     page = path / "report.html"
-    if not page.exists():
-        page = draw_page(experiment, resolved.config, path)
+    if not page.exists() or page.stat().st_mtime < (path / "run.json").stat().st_mtime:
+        page = draw_page(experiment, resolved.config, path)  # killed between its end and its page
     total = float(summary.get("seconds", {}).get("total") or 0.0)
     return Outcome(path, rows, page, total, summary.get("findings", []), already=True)
 
