@@ -100,7 +100,8 @@ def fit(
     log_every
         Steps a metric row covers; default `max(1, steps // 2000)`.
     schedule_steps
-        What `progress` of sources refers to; default `steps`.
+        What `progress` of sources and the default optimiser refer to; default `steps`. To extend a
+        stage, pass the `steps` it was begun with.
     key
         `jax.random.key(seed)`.
 
@@ -119,9 +120,9 @@ def fit(
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
         plan, finished = compared(
-            stage, steps, key=key, model=model, objective=objective, source=source,
-            optimiser=optimiser, ema=ema, trained=trainable_leaves, batch=batch,
-            schedule_steps=schedule_steps, log_every=log_every,
+            stage, steps, key=key, batch=batch, schedule_steps=schedule_steps,
+            log_every=log_every, ema=ema, objective=objective, source=source,
+            optimiser=optimiser, trained=trainable_leaves, model=model,
         )  # fmt: skip
         if finished is not None:
             history = History.load(finished, model)

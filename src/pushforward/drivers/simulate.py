@@ -99,9 +99,9 @@ def simulate(
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
         plan, finished = compared(
-            stage, total, key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
-            populations=populations, stacked=stacked, context=context, resample=resample,
-            observe=observe, keep=keep, burn_in=burn_in,
+            stage, total, key=key, burn_in=burn_in, populations=populations, stacked=stacked,
+            times=grid, x0=x0, index=index, context=context, resample=resample, observe=observe,
+            keep=keep, initial=initial, kernel=kernel,
         )  # fmt: skip
         if finished is not None:
             return Samples.load(finished)
