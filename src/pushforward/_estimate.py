@@ -18,7 +18,7 @@ class Estimate:
     value
         A number (kept as a plain float), or arrays: the mean of a vector observable.
     error
-        One standard error, of the shape of the value. None: no honest error is known.
+        One standard error, of the shape of the value. None: no error can be given.
     unit
         Written behind the number.
     """

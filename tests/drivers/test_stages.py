@@ -131,6 +131,17 @@ def test_another_call_does_not_continue_a_stage(case, tmp_path):
     assert caught.value.exit_code == 2
 
 
+def test_a_limit_at_infinity_is_equal_to_itself(tmp_path):
+    observe = eqx.Partial(clipped, float("inf"), float("nan"))
+    first = run(simulate, CHAIN | {"observe": observe, "folder": tmp_path / "a"})
+    again = run(simulate, CHAIN | {"observe": observe, "folder": tmp_path / "a"})
+    assert jobs.digest(again.x) == jobs.digest(first.x)
+
+
+def clipped(limit, fill, x):
+    return {"x": jnp.where(x[0] > limit, fill, x[0])}
+
+
 def run(verb, options):
     names = {simulate: ("kernel", "x0"), fit: ("model", "objective", "source")}[verb]
     return verb(
@@ -163,7 +174,7 @@ FITS = {
 def test_another_training_does_not_continue_a_stage(case, tmp_path):
     change, name = FITS[case]
     run(fit, TRAIN | {"folder": tmp_path / "a"})
-    with pytest.raises(StageMismatch, match="choose a new folder") as caught:
+    with pytest.raises(StageMismatch, match="to begin anew, choose a new folder") as caught:
         run(fit, TRAIN | {"folder": tmp_path / "a"} | change)
     assert name in caught.value.differs
 

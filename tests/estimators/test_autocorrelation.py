@@ -1,11 +1,13 @@
 import math
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tests.series import ar1, ar1_tau
 
+from pushforward import estimators
 from pushforward._errors import ChainTooShort, FrozenObservable, InputError, NonFinite
 from pushforward.estimators import (
     ChainMean,
@@ -14,7 +16,6 @@ from pushforward.estimators import (
     count_events,
     derived,
     gamma_method,
-    jackknife,
 )
 
 
@@ -209,17 +210,33 @@ def test_derived_ratio_knows_the_correlation():
     assert 2 * math.hypot(ex, ey) > 5 * np.mean(errors)
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer than 50")
 def test_the_leading_axis_is_time():
     """Twin: transposed, slow chains look like many independent ones: less than half the error."""
     slow = ar1(0.9, 400, 80)
-    with pytest.warns(UserWarning, match="fewer than 50"):
-        right = gamma_method(slow)
+    right = gamma_method(slow)
     with pytest.warns(UserWarning, match=r"80 draws of 400 chains.*write series\.T"):
         wrong = gamma_method(slow.T)
     assert wrong.error < 0.5 * right.error
-    for f in (derived, jackknife):
-        with pytest.warns(UserWarning, match="80 draws of 400 chains"):
-            f(lambda m: m, slow.T)
+
+
+READERS = {
+    "derived": lambda a: derived(lambda m: m, a),
+    "jackknife": lambda a: estimators.jackknife(lambda m: m, a, block=1),
+    "stationary_bootstrap": lambda a: estimators.stationary_bootstrap(
+        lambda m: m, a, length=2, copies=2, key=jax.random.key(0)
+    ),
+}
+NAMES = ["autocovariance", "count_events", "ess_bulk", "ess_mean", "ess_tail", "gamma_method"]
+NAMES += ["mcse", "rhat", "rhat_split"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fewer than 50")
+@pytest.mark.parametrize("name", [*READERS, *NAMES])
+def test_every_reader_of_chains_says_that_an_array_may_be_transposed(name):
+    read, series = READERS.get(name) or getattr(estimators, name), ar1(0.5, 60, 40)
+    with pytest.warns(UserWarning, match="40 draws of 60 chains, fewer draws than chains"):
+        read(series.T)
 
 
 def test_derived_refuses():

@@ -154,6 +154,12 @@ def test_running(make_run):
     assert "damaged" not in page.text, "a torn last line is how a live run looks"
 
 
+def test_a_run_that_ends_writes_its_page_first(make_run):
+    page = write(make_run("running"), state="finished")
+    assert "No numbers; finished." in page.text
+    assert not [m for m in page.all("meta") if m.get("http-equiv") == "refresh"]
+
+
 def silence(path):
     status = json.loads((path / "status.json").read_text())
     (path / "status.json").write_text(json.dumps(status | {"heartbeat": 1e9}))

@@ -84,13 +84,6 @@ def test_create_refuses_what_is_there(tmp_path):
             make(tmp_path / name)
 
 
-def test_create_goes_on_where_a_killed_create_left_only_a_lock(tmp_path):
-    (tmp_path / "a").mkdir()
-    for name in ("LOCK", "LOCK.json", ".tmp-config.toml-7"):
-        (tmp_path / "a" / name).write_text("")
-    make(tmp_path / "a").close()
-
-
 def test_open_wants_a_run(tmp_path):
     for path in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(NotARun, match=r"no run\.json"):

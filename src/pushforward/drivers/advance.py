@@ -3,8 +3,9 @@
 A chunk is ONE compiled function, `advance(fixed, carry)`: a while loop over a dynamic number of
 steps with a donated carry. How a run is cut into chunks changes nothing, bit for bit, since keys
 and metric rows belong to absolute steps. Between chunks, always in this order: records come to the
-host and to disk, the guard looks, watchers are called, a checkpoint is written if it is due, and
-the stop flag is polled. Nothing of this enters the numbers: a run may be killed and begun again.
+host and to disk, a bad step ends the run, watchers are called, a checkpoint is written if it is
+due, and the stop flag is polled. Nothing of this enters the numbers: a run may be killed and begun
+again.
 """
 
 import time
@@ -123,7 +124,7 @@ class Session:
         spent = {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
         self.stage.finish({"verb": self.verb, "steps": self.total} | spent | info)
 
-    def tell(self, i: int, state: str, rate: float | None, values: dict[str, Any]) -> None:
+    def notify(self, i: int, state: str, rate: float | None, values: dict[str, Any]) -> None:
         """Call the watchers: `state` is what the run does now, "compiling" or "running"."""
         phase = self.stage.name if self.stage else self.verb
         host = {"phase": phase, "total": self.total, "seconds": self.seconds}
@@ -150,7 +151,7 @@ def drive(session: Session, work: Any, carry: Any, controller: Controller) -> An
 def _drive(session: Session, work: Any, carry: Any, controller: Controller) -> Any:
     i = int(carry.i)
     if i < session.total:
-        session.tell(i, "compiling", None, {})
+        session.notify(i, "compiling", None, {})
     while i < session.total and not bool(carry.stop):
         step, until = work.at(i)
         before, start = compilations(), time.perf_counter()
@@ -167,7 +168,7 @@ def _drive(session: Session, work: Any, carry: Any, controller: Controller) -> A
         if bool(carry.stop):
             _fail(session, work, carry, i)
         pace = controller.seconds_per_step
-        session.tell(i, "running", 1 / pace if pace else None, numbers)
+        session.notify(i, "running", 1 / pace if pace else None, numbers)
         if time.monotonic() - session.saved_at >= session.save_every:
             session.save(carry)
         number = signals.requested(margin=2 * pace)

@@ -113,8 +113,8 @@ def check_loss(out: Any) -> tuple[Any, Any]:
     """Return (loss, info) of one sample, or refuse what the objective returned."""
     if not isinstance(out, tuple) or len(out) != 2:
         raise InputError(
-            f"the objective returned {type(out).__name__}, expected (loss, info): without anything "
-            "to tell, return loss, NoInfo()"
+            f"the objective returned {type(out).__name__}, expected (loss, info): where there is "
+            "nothing to record, return loss, NoInfo()"
         )
     shape = np.shape(out[0])
     if shape != ():

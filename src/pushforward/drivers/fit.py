@@ -28,7 +28,7 @@ from .keys import check_key, stream
 from .plan import compared, opened, stage_key
 from .records import HOST, refuse_reserved
 from .training import FitCarry, FitStep, inspect, start_training
-from .watchers import AbstractWatcher, looking_on
+from .watchers import AbstractWatcher, all_watchers
 
 ROWS = 4096
 COLUMNS = HOST | {"loss", "grad_norm", "skipped", "evaluation", "objective", "source"}
@@ -85,8 +85,8 @@ def fit(
         of the same call is loaded; a larger `steps` goes on with it; a call with another model,
         objective, source, optimiser, average or batch is refused.
     watchers, progress
-        Look on between chunks; a progress line is shown on a terminal and in a notebook, or as
-        `progress` says.
+        Called between chunks; a progress line is shown on a terminal and in a notebook, always if
+        `progress` is True, never if it is False.
     trainable_leaves
         A tree of booleans like the model, or a predicate of a leaf.
     clip
@@ -100,7 +100,8 @@ def fit(
     log_every
         Steps a metric row covers; default `max(1, steps // 2000)`.
     schedule_steps
-        What `progress` of sources refers to; default `steps`.
+        What `progress` of sources and the default optimiser refer to; default `steps`. To extend a
+        stage, pass the `steps` it was begun with.
     key
         `jax.random.key(seed)`.
 
@@ -119,9 +120,9 @@ def fit(
     with opened(folder, "fit") as stage:
         key = stage_key(check_key(key), stage, "fit")
         plan, finished = compared(
-            stage, steps, key=key, model=model, objective=objective, source=source,
-            optimiser=optimiser, ema=ema, trained=trainable_leaves, batch=batch,
-            schedule_steps=schedule_steps, log_every=log_every,
+            stage, steps, key=key, batch=batch, schedule_steps=schedule_steps,
+            log_every=log_every, ema=ema, objective=objective, source=source,
+            optimiser=optimiser, trained=trainable_leaves, model=model,
         )  # fmt: skip
         if finished is not None:
             history = History.load(finished, model)
@@ -136,7 +137,7 @@ def fit(
             scalar(np.inf if clip is None else clip), jnp.asarray(schedule_steps, jnp.int32),
             jnp.asarray(log_every, jnp.int32), key, batch, micro_batch,
         )  # fmt: skip
-        watchers = looking_on(watchers, stage, progress)
+        watchers = all_watchers(watchers, stage, progress)
         session = Session("fit", stage, steps, save_every, watchers, plan)
         evaluation = (evaluate, evaluate_every or 0, stream(key, "evaluate"))
         history = _run(session, step, params, feed, evaluation)

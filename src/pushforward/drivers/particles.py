@@ -41,7 +41,7 @@ def start_particles(kernel, x0, initial, index, stack, populations: int, key):
     members, path = stack[1], getattr(kernel, "path", None)
     if isinstance(x0, (int, np.integer)) and not isinstance(x0, bool):
         x, index = _drawn(path, int(x0), initial, index, stack, key)
-    else:  # a kernel that knows no space checks its samples itself
+    else:  # without a space, the kernel checks its samples
         x, index = _given(getattr(path, "space", None), x0, index, members)
     num = index.shape[len(members)]
     if num % populations:

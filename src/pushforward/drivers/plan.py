@@ -9,6 +9,7 @@ package is named only, so a stage can be continued after an upgrade.
 
 import dataclasses
 import functools
+import json
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ import numpy as np
 from .._errors import InputError, StageMismatch, StorageError
 from .._typing import PRNGKey
 from ..formats.durable import write_bytes
-from ..formats.strict_json import dumps, loads
+from ..formats.strict_json import dumps
 from ..runs import Stage, as_stage
 from .keys import stream
 
@@ -90,7 +91,7 @@ def check_length(stage: Stage, have: int, wanted: int) -> None:
 def _compare(stage: Stage, plan: dict[str, str]) -> None:
     path = stage.path / FILE
     try:
-        begun = loads(path.read_bytes()) if path.exists() else {}
+        begun = json.loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read {path}: {error}") from error
     differs = [name for name in {**plan, **begun} if begun.get(name) != plan.get(name)]
@@ -99,8 +100,8 @@ def _compare(stage: Stage, plan: dict[str, str]) -> None:
     both = [f"{n} ({begun.get(n, 'absent')}, now {plan.get(n, 'absent')})" for n in differs[:4]]
     both += [f"{len(differs) - 4} more"] if len(differs) > 4 else []
     error = StageMismatch(
-        f"{stage.path} was begun with another {'; '.join(both)}. Make the call with what the "
-        "stage was begun with to go on, or choose a new folder"
+        f"{stage.path} was begun with another {'; '.join(both)}. To go on, make the call with what "
+        "the stage was begun with; to begin anew, choose a new folder"
     )
     error.differs = differs
     raise error

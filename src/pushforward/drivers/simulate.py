@@ -22,7 +22,7 @@ from .plan import compared, opened, stage_key
 from .records import Keep, OfState, StreamingMoments, scalars
 from .samples import Samples
 from .simulation import SimCarry, SimStep, inspect, start_simulation
-from .watchers import AbstractWatcher, looking_on
+from .watchers import AbstractWatcher, all_watchers
 
 
 def simulate(
@@ -99,9 +99,9 @@ def simulate(
     with opened(folder, "simulate") as stage:
         key = stage_key(check_key(key), stage, "simulate")
         plan, finished = compared(
-            stage, total, key=key, kernel=kernel, x0=x0, times=grid, initial=initial, index=index,
-            populations=populations, stacked=stacked, context=context, resample=resample,
-            observe=observe, keep=keep, burn_in=burn_in,
+            stage, total, key=key, burn_in=burn_in, populations=populations, stacked=stacked,
+            times=grid, x0=x0, index=index, context=context, resample=resample, observe=observe,
+            keep=keep, initial=initial, kernel=kernel,
         )  # fmt: skip
         if finished is not None:
             return Samples.load(finished)
@@ -110,7 +110,7 @@ def simulate(
         step = SimStep(
             *split, grid, start, index, key, resample, observe, keep, populations, batch_size
         )
-        watchers = looking_on(watchers, stage, progress)
+        watchers = all_watchers(watchers, stage, progress)
         session = Session("simulate", stage, total, save_every, watchers, plan)
         return _run(session, step, x, context)
 
@@ -183,7 +183,7 @@ class Simulation:
             self.parts.append(columns)
             self.kept += [kept] if kept else []
             return
-        if columns:  # a kernel may have nothing to tell
+        if columns:  # a kernel may record nothing
             self.stage.append_series(columns, start)
         if kept:
             self.stage.append_draws(kept, first)

@@ -1,4 +1,4 @@
-"""Watchers look on between chunks: progress, logs, live reports, your own tracker.
+"""Watchers are called between chunks: progress, logs, live reports, your own tracker.
 
 A watcher is any object with `log(step, dict)`, `figure(step, name, figure)` and `close()`. They run
 on the host, never inside a chunk, so a slow one costs time but changes no number. Beside the last
@@ -19,7 +19,7 @@ from ..runs import RunFolder, Stage
 
 
 class AbstractWatcher(ABC):
-    """Something that looks on."""
+    """What is called between chunks with the step and the last numbers."""
 
     @abstractmethod
     def log(self, step: int, values: dict[str, Any]) -> None:
@@ -163,7 +163,7 @@ def rewrites_lines(stream: TextIO) -> bool:
     return notebook or bool(getattr(stream, "isatty", lambda: False)())
 
 
-def looking_on(
+def all_watchers(
     watchers: Sequence[AbstractWatcher], stage: Stage | None, progress: bool | None
 ) -> tuple[AbstractWatcher, ...]:
     """Return the watchers of a call and of its stage, with a progress line where one is wanted.

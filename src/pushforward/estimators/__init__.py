@@ -1,4 +1,4 @@
-"""Reading what a run brought home: weights of walkers, autocorrelation of chains, honest errors.
+"""Numbers from a run, with their errors: weights of walkers, autocorrelation of chains.
 
 Weights and resampling run inside chunks and are JAX functions of one population; the analysis of
 chains runs on the host, in NumPy float64, on arrays of shape (draws, chains), as `record` has

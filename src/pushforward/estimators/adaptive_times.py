@@ -34,7 +34,7 @@ Increment = Callable[[Time], Float[Array, " n"]]
 def conditional_ess(increments: Float[Array, " n"], log_weights: Float[Array, " n"]) -> Scalar:
     """Return CESS of log increments δ given log weights; 0 if the step leaves no weight at all.
 
-    1 if nobody carried weight before it: nothing can be lost.
+    1 if no walker carried weight before it.
     """
     before = relative_weights(log_weights)
     joint = jnp.where(before > 0, log_weights + increments, -jnp.inf)

@@ -16,7 +16,7 @@ Series are (draws,) or (draws, chains), as `simulate` records them: the leading 
 
 Two readings are refused. A series that never changes has no error bar (a charge frozen at 0 would
 get ± 0). And τ is only known where the chain is much longer than it: fewer than 10 τ draws a chain
-raise, fewer than 50 τ warn. A short chain also hides its τ (measured on AR(1): one chain of 5 τ
+raise, fewer than 50 τ warn. In a short chain τ also comes out low (measured on AR(1): one of 5 τ
 looks longer than 10 τ every other time), so what raises is τ taken one standard error up.
 """
 

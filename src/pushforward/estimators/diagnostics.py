@@ -71,6 +71,6 @@ def _chains(series: Any, fewest: int = 1) -> np.ndarray:
     if (chains == chains[0, 0]).all():
         raise FrozenObservable(
             f"series is {chains[0, 0]} in all {chains.size} draws: a constant looks perfectly "
-            "mixed and says nothing"
+            "mixed whatever the chains did"
         )
     return chains

@@ -26,7 +26,7 @@ FEWEST_SWAPS = 1e-4
 def jarzynski(work) -> Estimate:
     r"""Return ΔF = −log mean e^{−W} from independent forward works.
 
-    Unbiased in e^{−ΔF}; the error is that of the delta method, honest while W spreads by 1 or 2.
+    Unbiased in e^{−ΔF}; the error is that of the delta method, right while W spreads by 1 or 2.
     With backward works it is the ΔF of the way back, −ΔF.
 
     Parameters

@@ -41,7 +41,7 @@ Severity = Literal["amber", "red"]
 
 
 class Finding(NamedTuple):
-    """Something a reader must know before believing a number.
+    """What must be known before a number of the run is used.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-r"""Averages over quenched disorder, with the two sources of their error told apart.
+r"""Averages over quenched disorder, with the two parts of their error separated.
 
 Sample s has its own thermal mean ⟨O⟩_s, measured with an error; the answer is
 [O] = mean_s f(⟨O⟩_s). The scatter of the f_s holds both the disorder and the thermal noise of each,

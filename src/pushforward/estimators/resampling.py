@@ -6,7 +6,7 @@ cell of width 1/n (`Stratified`, Kitagawa 1996), or all at one offset (`Systemat
 Clifford and Fearnhead 1999; the least noise here, and the default). `Never` is plain AIS.
 
 After it, `reset` gives every walker the log of the MEAN weight, not 0. So log Z is
-logmeanexp(A) at all times, resampled or not, and there is no second ledger to forget: with
+logmeanexp(A) at all times, resampled or not, and nothing else need be added: with
 E[count_i] = n w̄_i, the measure Σ_i w_i δ(x_i)/n and so Z are kept on average, exactly.
 
 ```python
@@ -134,4 +134,4 @@ def _read_off(weights: Float[Array, " n"], points: Float[Array, " n"]) -> Int[Ar
 
 
 def _uniform(key: PRNGKey, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    return 1 - jax.random.uniform(key, shape, dtype)  # (0, 1]: a point at 0 belongs to nobody
+    return 1 - jax.random.uniform(key, shape, dtype)  # (0, 1]: a point at 0 has no walker

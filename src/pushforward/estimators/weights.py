@@ -172,7 +172,7 @@ def _mean_leaf(values: Array, share: Float[Array, " n"]) -> tuple[Array, Array]:
         values = values.astype(share.dtype)
     share = share.astype(jnp.finfo(values.dtype).dtype).reshape(n, *(1,) * (values.ndim - 1))
 
-    # A dead walker may carry NaN: 0·NaN must not spread. NaN shares (nobody alive) do spread.
+    # A dead walker may carry NaN: 0·NaN must not spread. NaN shares (no walker alive) do spread.
     dead = jnp.broadcast_to(share == 0, values.shape)
     values = jnp.where(dead, jnp.zeros_like(values), values)
     centre = jnp.sum(share.astype(values.dtype) * values, axis=0)

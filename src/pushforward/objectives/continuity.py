@@ -2,7 +2,7 @@ r"""The continuity equation as a loss: E_{t, x~q_t} | r_t(x) + ∂_t F_t |², fo
 
 A process along an annealing produces log-weight at the rate r. If r + ∂_t F = 0 everywhere, the
 process transports ρ_t and the weights are constant: ESS = 1. The same loss serves SDEs and jump
-processes, since each process knows its own r (NETS arXiv 2410.02711 eq. 14, LEAPS 2502.10843).
+processes, since each process computes its own r (NETS arXiv 2410.02711 eq. 14, LEAPS 2502.10843).
 
 Over a group of walkers the variance takes the place of F: Var r at one t, or along stored paths
 Var A, A the exact two-kernel weight. If every walker has the same weight, forward and backward path
@@ -55,7 +55,7 @@ class Continuity(AbstractObjective):
     Parameters
     ----------
     process
-        Maps the model to a process that knows its `log_weight_rate`. Only the model is trained.
+        Maps the model to a process with a `log_weight_rate`. Only the model is trained.
     clip
         Largest residual² that counts; a cut in the LOSS only, against rare far walkers. Good
         values 1e3 to 1e4.
@@ -92,7 +92,7 @@ class ContinuityVariance(AbstractObjective):
     Parameters
     ----------
     process
-        Maps the model to a process that knows its `log_weight_rate`.
+        Maps the model to a process with a `log_weight_rate`.
     """
 
     process: Callable[[PyTree], AbstractProcess]

@@ -3,7 +3,7 @@ r"""Kullback–Leibler divergences of a normalised model q from a target p = e^{
 - **Forward**, E_p[−log q] + const: needs points of p (data, or walkers of a chain); covers every
   mode that has points.
 - **Reverse**, E_q[log q + U] = KL(q‖p) − log Z: needs no data, but may drop modes, and a rising
-  ESS on what is left is a lie.
+  ESS then only describes the modes that are left.
 
 Both are in nats, not divided by the dimension: the reverse one is −E log w, an upper bound of
 −log Z. The **path gradient** of the reverse one drops the score E_q[∂ log q] = 0: with x = f_θ(z),

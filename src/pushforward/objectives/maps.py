@@ -91,7 +91,7 @@ class LSD(AbstractMapObjective):
     r"""|∂_t X_{s,t}(x) − sg(v_{t,t}(X_{s,t}(x)))|², x = I_s: Lagrangian self-distillation.
 
     Add `Diagonal(path)`, as in `WithDiagonal(Diagonal(path), LSD(path))`, unless the map is tied to
-    a drift: alone, it does not know which flow is meant.
+    a drift: alone, it leaves v_{t,t} free, and the identity is a minimum too.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class FMM(AbstractMapObjective):
     def residual(self, model: Any, pair: Any, *, key: PRNGKey) -> tuple:
         if not model.both_ways:
             raise InputError(
-                "FMM goes back and forth, and this map says that it goes forward only: write "
+                "FMM goes back and forth, and this map goes forward only: write "
                 "FlowMap(net, both_ways=True) and MapPairs(pairs, Square())"
             )
         z = self.noise(pair.x1, key)

@@ -2,8 +2,8 @@ r"""Regression of a drift along an interpolant: E |model(t, I_t) − target|².
 
 The minimiser over all functions of (t, I_t) is E[target | I_t]: the velocity of the path, or by
 another prediction its noise, score or data. The source draws `Pair(t, x0, x1, context)`, the
-objective only z and the dropped labels. A path whose drift knows more than (t, x), such as one
-from a point mass, says so by `path.known(x0)`.
+objective only z and the dropped labels. Where the drift of a path depends on more than
+(t, x), as from a point mass, `path.known(x0)` is what else the model is given.
 """
 
 from abc import abstractmethod

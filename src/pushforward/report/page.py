@@ -35,7 +35,10 @@ COUNTERS = ("step", "seconds", "skipped", "time", "t", "index", "evaluation")
 
 
 def write_report(
-    path: Path | str, *, figures: "Mapping[str, Figure | Exception] | None" = None
+    path: Path | str,
+    *,
+    figures: "Mapping[str, Figure | Exception] | None" = None,
+    state: str | None = None,
 ) -> Path:
     """Write `path/report.html` from the files of a run folder and return its path.
 
@@ -47,6 +50,9 @@ def write_report(
         `{name: figure}` to save into `path/figures/` first, in the order of the page. The
         caption is `figure.pushforward_caption`; an exception in place of a figure becomes a
         panel with its text.
+    state
+        Shown in place of the run's own: a run writes its page as "finished", and is finished then,
+        so that no kill leaves a finished run whose page says "running".
 
     Raises
     ------
@@ -60,8 +66,9 @@ def write_report(
         raise NotARun(f"{path} is not a folder. Expected a run folder, e.g. runs/nets-gmm40")
     if figures:
         save_figures(path, figures)
-    page = path / "report.html"
-    write_bytes(page, render(read_facts(path)).encode("utf-8", errors="replace"))
+    page, facts = path / "report.html", read_facts(path)
+    facts.status["state"] = state or facts.status["state"]
+    write_bytes(page, render(facts).encode("utf-8", errors="replace"))
     return page
 
 

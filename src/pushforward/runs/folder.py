@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pushforward.formats.durable import TEMPORARY, append_bytes, remove_temporar
 from pushforward.formats.strict_json import read_document, write_document
 from pushforward.runs.lock import NAME, Lock, is_held
 from pushforward.runs.opening import RUN, STAGE, about_stage, open_stage, strangers
-from pushforward.runs.stages import Stage, require_name
+from pushforward.runs.stages import Stage, require_name, require_writable
 
 ENDED = ("finished", "preempted", "failed")
 STATES = ("created", "compiling", "running", "saving", *ENDED)
@@ -32,7 +32,7 @@ _NOTHING = {
 _DEAD_AFTER = 60.0  # seconds without a heartbeat, and no process holds the lock
 
 
-class RunFolder:
+class RunFolder(AbstractContextManager):
     """A run on disk; made by `create` or `open`, a context manager.
 
     A folder that `fit(folder=)` or `simulate(folder=)` made is read as a run of one stage.
@@ -109,9 +109,6 @@ class RunFolder:
             raise
         return run
 
-    def __enter__(self) -> "RunFolder":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -141,7 +138,7 @@ class RunFolder:
         It costs about a millisecond, so it may follow every chunk. A state or error that begins
         or ends the run is forced to disk.
         """
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         state = fields.get("state", "created")
         if state not in STATES:
             raise InputError(f"state {state!r}; expected one of {', '.join(STATES)}")
@@ -170,7 +167,7 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`: results, diagnostics, warnings, seconds, cost."""
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         write_document(self.path / "summary.json", dict(summary))
 
     def summary(self) -> dict[str, Any]:
@@ -179,7 +176,7 @@ class RunFolder:
 
     def add_environment(self, environment: Mapping[str, Any]) -> None:
         """Add one entry to the starts, at every restart."""
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         known = self._content()
         self._decide(known | {"starts": [*known["starts"], dict(environment)]})
 
@@ -200,7 +197,7 @@ class RunFolder:
 
         One file is replaced, so that a kill leaves the old configuration or the new one.
         """
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         known = self._content()
         new = {"config": config, "values": dict(values), "config_before": known["config"]}
         self._decide(known | new | {"extending": True, "ended": None, "error": None})
@@ -221,7 +218,7 @@ class RunFolder:
 
     def log(self, line: str) -> None:
         """Append one line to `log.txt`."""
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         append_bytes(self.path / "log.txt", (" ".join(line.splitlines()) + "\n").encode())
 
     def close(self) -> None:
@@ -281,12 +278,6 @@ class RunFolder:
         folders = [path for path in folders if not path.name.startswith(TEMPORARY)]
         order = {path.name: about_stage(path).get("index", 0) for path in folders}
         return sorted(order, key=lambda name: (order[name], name))
-
-    def _require_writable(self) -> None:
-        if self._lock is None:
-            raise StorageError(
-                f"{self.path} is open for reading only: write RunFolder.open(path, write=True)"
-            )
 
 
 def is_run(path: str | Path) -> bool:

@@ -8,6 +8,7 @@ ends with the same bytes as one that was never killed.
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pushforward.runs.json_lines import JsonLines
 from pushforward.runs.lock import Lock
 
 
-class Stage:
+class Stage(AbstractContextManager):
     """One stage of a run; made by `RunFolder.stage` or `as_stage`.
 
     Parameters
@@ -53,9 +54,6 @@ class Stage:
         self._draws = Draws(path / "draws")
         self._series = Draws(path / "series")
 
-    def __enter__(self) -> "Stage":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -79,7 +77,7 @@ class Stage:
         """
         from pushforward.runs import checkpoint
 
-        self._require_writable()
+        require_writable(self.path, self._writable)
         self._flush()
         record = {"extra": extra or {}, "written": self._written()}
         return checkpoint.write(
@@ -109,7 +107,7 @@ class Stage:
 
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Append rows of scalars (with their absolute `step`) to the log."""
-        self._require_writable()
+        require_writable(self.path, self._writable)
         self._metrics.append(rows)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -121,7 +119,7 @@ class Stage:
 
         They reach the disk when 64 MB have gathered, and with the next `save`.
         """
-        self._require_writable()
+        require_writable(self.path, self._writable)
         self._draws.append(arrays, index_start)
 
     def draws(self) -> JoinedDraws:
@@ -137,7 +135,7 @@ class Stage:
 
     def append_series(self, arrays: dict[str, np.ndarray], index_start: int) -> None:
         """Add rows of the record (one a step or a time), kept apart from the draws."""
-        self._require_writable()
+        require_writable(self.path, self._writable)
         self._series.append(arrays, index_start)
 
     def series(self) -> JoinedDraws:
@@ -146,7 +144,7 @@ class Stage:
 
     def finish(self, info: dict[str, Any]) -> None:
         """Mark the stage as finished; `info` is what `done` gives back."""
-        self._require_writable()
+        require_writable(self.path, self._writable)
         self._flush()
         write_document(self.path / "done.json", {**info, "written": self._written()})
 
@@ -157,7 +155,7 @@ class Stage:
 
     def reopen(self) -> None:
         """Take the mark of `finish` away, to extend the stage."""
-        self._require_writable()
+        require_writable(self.path, self._writable)
         (self.path / "done.json").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -191,11 +189,13 @@ class Stage:
         for part, size in zip((self._metrics, self._draws, self._series), written, strict=True):
             part.cut(size)
 
-    def _require_writable(self) -> None:
-        if not self._writable:
-            raise StorageError(
-                f"{self.path} is open for reading only: write RunFolder.open(path, write=True)"
-            )
+
+def require_writable(path: Path, writable: bool) -> None:
+    """Refuse to write what is open for reading."""
+    if not writable:
+        raise StorageError(
+            f"{path} is open for reading only: write RunFolder.open(path, write=True)"
+        )
 
 
 def require_name(name: str) -> None:

@@ -21,7 +21,7 @@ from .._typing import Context, PRNGKey, Scalar, Time, X
 
 
 class NoInfo(eqx.Module):
-    """Info of a source that has nothing to tell."""
+    """Info of a source without numbers to record."""
 
 
 class Pair(eqx.Module):

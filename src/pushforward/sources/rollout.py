@@ -140,7 +140,7 @@ class Rollout(AbstractSource):
     def _refreshed(self, state: Buffer, model: PyTree, horizon: Scalar, key: PRNGKey) -> Buffer:
         t, x, log_weight = self._roll(model, horizon, key)
         finite = _all_along(jnp.isfinite, x) & _all_along(lambda a: ~jnp.isnan(a), log_weight)
-        # The place of a lost walker, or of one parked behind a hard wall (A = −inf), is taken by
+        # The place of a lost walker, or of one behind a hard wall (A = −inf), is taken by
         # the first sound one: it is a training point like any.
         sound = finite & _all_along(jnp.isfinite, log_weight)
         source = jnp.where(sound, jnp.arange(self.walkers), jnp.argmax(sound))
