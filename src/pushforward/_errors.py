@@ -122,5 +122,20 @@ class Stopped(PushforwardError):
 
 
 def missing_extra(feature: str, package: str, extra: str) -> MissingExtra:
-    """Build the error that names the extra which brings `package`."""
-    return MissingExtra(f"{feature} needs {package}: pip install 'pushforward[{extra}]'")
+    """Build the error that names the extra which brings `package`, and the line to type."""
+    return MissingExtra(f"{feature} needs {package}: {install_line(extra)}")
+
+
+def install_line(extra: str) -> str:
+    """Return the command that adds an extra to this installation: from a clone, a file, an index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlparse
+
+    try:
+        where = json.loads(distribution("pushforward").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from a source tree
+        where = {}
+    source = unquote(urlparse(where.get("url", "")).path) or "pushforward"
+    editable = "-e " if where.get("dir_info", {}).get("editable") else ""
+    return f"pip install {editable}'{source}[{extra}]'"

@@ -1,6 +1,6 @@
 """Flows on R^n from flowjax behind our interface: couplings, autoregressive flows, permutations.
 
-The package is an extra (`pip install 'pushforward[flows]'`) and is imported where it is used. Any
+The package is an extra (`flows`) and is imported where it is used. Any
 of its unconditional bijections serves: `FromFlowjax(flow.bijection)`; `spline_couplings` makes the
 one that adaptive Monte Carlo starts from, the identity up to a permutation of coordinates.
 """

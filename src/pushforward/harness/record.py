@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from .. import report
-from .._errors import ConfigError, MissingExtra, PushforwardError, Stopped
+from .._errors import ConfigError, MissingExtra, PushforwardError, Stopped, install_line
 from ..drivers import Progress, RunStatus, signals
 from ..runs import RunFolder, enable_compile_cache, is_run, next_free
 from .config import Config, flat
@@ -93,8 +93,8 @@ def prepare_jax(config: Config, options: Options) -> None:
             jax.config.update("jax_default_device", jax.devices("gpu")[0])
         except RuntimeError as error:
             raise MissingExtra(
-                f"--device gpu: JAX finds no GPU ({str(error).splitlines()[0]}): install "
-                "'pushforward[cuda13]' (or cuda12) where there is one, or write --device auto"
+                f"--device gpu: JAX finds no GPU ({str(error).splitlines()[0]}): where there is "
+                f"one, {install_line('cuda13')} (or cuda12); else write --device auto"
             ) from None
     jax.config.update("jax_enable_x64", config.x64)
     if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
