@@ -210,7 +210,7 @@ class RunFolder(AbstractContextManager):
 
     def discard_stage(self, name: str) -> None:
         """Remove a stage, at once: it is made again when it is asked for."""
-        self._require_writable()
+        require_writable(self.path, self._lock is not None)
         self._open.pop(name, None)
         gone = self._place(f"{TEMPORARY}{name}")
         os.rename(self._place(name), gone)
