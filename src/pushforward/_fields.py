@@ -10,7 +10,8 @@ class HMC(eqx.Module):
 step_size=0.1". Numbers become strong arrays (`scalar`); of an array, every entry must lie in the
 range, and NaN never does. A traced value has no number yet and passes. `None` passes where it is
 the default; a function of time passes where `of_time=True`. `hint` replaces the words after the
-colon; all other arguments go to `equinox.field`.
+colon, `converter` turns the value into the array that is checked (name it, `scalar` or another,
+and type checkers know that numbers may be given); all other arguments go to `equinox.field`.
 """
 
 import operator
@@ -39,16 +40,16 @@ def checked(
     example: Any,
     hint: str | None = None,
     of_time: bool = False,
-    convert: Callable[[Any], Any] = scalar,
+    converter: Callable[[Any], Any] = scalar,
     **options: Any,
 ) -> Any:
     """Make a field whose entries satisfy `holds`; `expected` says so in words."""
 
-    def converter(value: Any) -> Any:
+    def convert(value: Any) -> Any:
         optional = value is None and options.get("default", 0) is None
         if optional or (of_time and callable(value)):
             return value
-        array = convert(value)
+        array = converter(value)
         known = concrete(array)
         if known is not None and (bad := known[~np.asarray(holds(known))]).size:
             advice = hint or f"write {made.name}={example}"
@@ -56,7 +57,7 @@ def checked(
         return array
 
     metadata = {"range": Range(holds, expected, example)}
-    made = eqx.field(converter=converter, metadata=metadata, **options)
+    made = eqx.field(converter=convert, metadata=metadata, **options)
     return made
 
 
@@ -91,7 +92,7 @@ def integer(*, least: int, example: int | None = None, **options: Any) -> Any:
         holds=lambda n: np.issubdtype(n.dtype, np.integer) and n >= least,
         expected=words,
         example=least if example is None else example,
-        convert=lambda n: operator.index(n) if isinstance(n, SupportsIndex) else n,
+        converter=lambda n: operator.index(n) if isinstance(n, SupportsIndex) else n,
         static=True,
         **options,
     )

@@ -13,7 +13,7 @@ import pytest
 from pushforward._errors import DiskFull, InputError
 from pushforward._tree import Frozen
 from pushforward.drivers import EMA, Keep, fit, simulate
-from pushforward.dynamics import AbstractStationary, Langevin, State, no_weight
+from pushforward.dynamics import AbstractStationary, Langevin
 from pushforward.estimators import AdaptiveTimes, Systematic
 from pushforward.mcmc import HMC
 from pushforward.objectives import AbstractObjective
@@ -119,18 +119,12 @@ class Widening(AbstractStationary):
     path: Normal
     how: str = eqx.field(static=True)
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x), memory=jnp.zeros(2))
+    def begin(self, x, t, energy, key):
+        return None, jnp.zeros(2)
 
     def step(self, state, t, t_next, *, key):
         memory = {"shape": jnp.zeros(3), "dtype": jnp.zeros(2, jnp.float32), "none": None}[self.how]
-        return State(state.x, state.log_weight, memory=memory), NoInfo()
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return ""
+        return state.moved(state.x, memory=memory), NoInfo()
 
 
 TIMES = uniform_times(3)

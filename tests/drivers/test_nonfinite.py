@@ -1,5 +1,7 @@
 """P10: a NaN stops within its chunk, is located, and the state before it is saved."""
 
+from typing import ClassVar
+
 import driver_jobs as jobs
 import equinox as eqx
 import jax
@@ -9,7 +11,7 @@ import pytest
 
 from pushforward._errors import NonFinite, StageMismatch
 from pushforward.drivers import EMA, SkipNonFinite, fit, simulate
-from pushforward.dynamics import AbstractProcess, AbstractStationary, Langevin, State, no_weight
+from pushforward.dynamics import AbstractProcess, AbstractStationary, Langevin
 from pushforward.objectives import AbstractObjective
 from pushforward.paths import Annealing, uniform_times
 from pushforward.sources import AbstractFeed, AbstractSource, NoInfo
@@ -179,26 +181,23 @@ WEIGHTS = {"nan": jnp.nan, "inf": jnp.inf, "dead": -jnp.inf, "x": 0.0}
 class Faulty(AbstractProcess):
     """Stands still; at step BAD one particle in three gets a bad weight or a bad place."""
 
+    failure: ClassVar[str] = "this kernel is broken on purpose"
     path: Annealing
     what: str = eqx.field(static=True)
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x), context)
+    def begin(self, x, t, energy, key):
+        return None, None
 
     def step(self, state, t, t_next, *, key):
         bad = (jnp.abs(t - BAD / 10) < 1e-9) & (state.context % 3 == 1)
-        weight = state.log_weight.add(jnp.where(bad, WEIGHTS[self.what], 0.1))
         x = jnp.where(bad & (self.what == "x"), jnp.nan, state.x)
-        return State(x, weight, state.context), NoInfo()
+        return state.moved(x, increment=jnp.where(bad, WEIGHTS[self.what], 0.1)), NoInfo()
 
     def log_weight_rate(self, t, x, *, key=None):
         return jnp.zeros(())
 
     def reversed(self):
         return self
-
-    def explain(self, info):
-        return "this kernel is broken on purpose"
 
 
 def stand(what, folder=None):
@@ -253,20 +252,15 @@ def test_an_energy_that_is_not_a_number_stops_a_walker_and_a_wall_does_not():
 class Leaving(AbstractStationary):
     """Walks to the right; beyond 1.55 there are no numbers."""
 
+    failure: ClassVar[str] = "there is nothing right of 1.55"
     path: Normal
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x))
+    def begin(self, x, t, energy, key):
+        return None, None
 
     def step(self, state, t, t_next, *, key):
         x = jnp.where(state.x + 0.1 > 1.55, jnp.nan, state.x + 0.1)
-        return State(x, state.log_weight), NoInfo()
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return "there is nothing right of 1.55"
+        return state.moved(x), NoInfo()
 
 
 def test_a_chain_that_leaves_the_numbers_stops():

@@ -15,9 +15,7 @@ from pushforward.dynamics import (
     AbstractProcess,
     AbstractStationary,
     Langevin,
-    State,
     Transport,
-    no_weight,
 )
 from pushforward.estimators import Systematic
 from pushforward.mcmc import HMC
@@ -237,22 +235,18 @@ class Carrier(AbstractProcess):
 
     path: object
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x), context)
+    def begin(self, x, t, energy, key):
+        return None, None
 
     def step(self, state, t, t_next, *, key):
         move = state.context["shift"]
-        weight = state.log_weight.add(3 * (t_next - t) * move)
-        return State(state.x + move, weight, state.context), NoInfo()
+        return state.moved(state.x + move, increment=3 * (t_next - t) * move), NoInfo()
 
     def log_weight_rate(self, t, x, *, key=None):
         return jnp.zeros(())
 
     def reversed(self):
         return self
-
-    def explain(self, info):
-        return "impossible"
 
 
 def test_context_is_handed_through_and_goes_with_its_walker():
@@ -335,17 +329,11 @@ class Still(AbstractStationary):
 
     path: Normal
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x))
+    def begin(self, x, t, energy, key):
+        return None, None
 
     def step(self, state, t, t_next, *, key):
         return state, NoInfo()
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return "impossible"
 
 
 @pytest.mark.parametrize("keep", [None, Keep(2)])

@@ -23,13 +23,14 @@ from pushforward.dynamics import (
     AbstractStationary,
     Compose,
     Euler,
+    Info,
     Langevin,
     State,
     Transport,
     compose,
     march,
-    no_weight,
 )
+from pushforward.dynamics.base import failure_of
 from pushforward.mcmc import HMC
 from pushforward.paths import Annealing, ParameterPath
 from pushforward.spaces import Euclidean
@@ -56,9 +57,8 @@ class RingMetropolis(AbstractStationary):
 
     path: ParameterPath | AbstractEnergy
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        held = self.path.at(t)(x) if energy is None else energy
-        return State(x, no_weight(x), context, held)
+    def begin(self, x, t, energy, key):
+        return self.path.at(t)(x) if energy is None else energy, None
 
     def step(self, state, t, t_next, *, key):
         script, position, log_p = state.context
@@ -70,13 +70,7 @@ class RingMetropolis(AbstractStationary):
         log_p = log_p + jnp.log(0.5 * jnp.where(accept == 1, chance, 1 - chance))
         x = jnp.where(accept == 1, proposal, state.x)
         energy = jnp.where(accept == 1, energy, state.energy)
-        return State(x, state.log_weight, (script, position + 1, log_p), energy), None
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return ""
+        return State(x, state.log_weight, (script, position + 1, log_p), energy), Info()
 
 
 def matrices(kernel, times, moves):
@@ -158,12 +152,12 @@ def test_energy_is_handed_on_and_members_agree():
     assert moved.x != state.x
 
 
-def test_explain_is_that_of_the_member_that_failed():
+def test_the_sentence_is_that_of_the_member_that_failed():
     kernel = compose(HMC(WELL, 0.1), Transport(WELL, lambda t, x, g: -5 * x, Euler()))
     zero, one, key = jnp.zeros(()), jnp.ones(()), jax.random.key(0)
     state = eqx.filter_jit(kernel.init)(jnp.array([0.4]), zero, key=key)
     _, info = eqx.filter_jit(kernel.step)(state, zero, one, key=key)
-    assert "halve the step" in kernel.explain(info)
+    assert "halve the step" in failure_of(kernel, info)
 
 
 def test_refused_compositions():

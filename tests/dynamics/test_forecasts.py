@@ -378,7 +378,7 @@ def test_what_is_refused():
         lead(epsilon=HALF)
     with pytest.raises(InputError, match="n > 2"):
         AffineReference.fit(LinearPoint(), jnp.zeros(3), jnp.zeros(3))
-    with pytest.raises(InputError, match="theta must be positive"):
+    with pytest.raises(InputError, match="theta is .*, expected a positive"):
         OrnsteinUhlenbeck(theta=-1.0)
     with pytest.raises(InputError, match="lag is .*, expected a positive number"):
         JumpConditional(lag=0.0)

@@ -19,6 +19,7 @@ from pushforward.dynamics import (
     march,
     probability_flow,
 )
+from pushforward.dynamics.base import failure_of
 from pushforward.paths import (
     ConstantEpsilon,
     DecreasingEpsilon,
@@ -298,4 +299,4 @@ def test_an_infinite_noise_is_reported_with_its_remedy():
     x, key = jnp.ones(2), jax.random.key(0)
     _, info = kernel.step(kernel.init(x, 0 * ONE, key=key), 0 * ONE, scalar(0.1), key=key)
     assert info.failed
-    assert "begin at t = 1e-3" in kernel.explain(info)
+    assert "begin at t = 1e-3" in failure_of(kernel, info)

@@ -11,6 +11,7 @@ from pushforward import simulate
 from pushforward._errors import InputError
 from pushforward._tree import scalar
 from pushforward.dynamics import EventDriven, Jump, Langevin, TauLeaping, march, rate
+from pushforward.dynamics.base import failure_of
 from pushforward.estimators import Systematic
 from pushforward.networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv, Zero
 from pushforward.objectives import Continuity, ContinuityVariance
@@ -473,7 +474,7 @@ def failed_step(jump):
 
     info = step(jump, jnp.ones(jump.space.shape), jax.random.key(0))
     assert info.failed
-    return info, jump.explain(info)
+    return info, failure_of(jump, info)
 
 
 def test_too_many_events_fail_with_a_sentence():

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pushforward.dynamics import RK4, Euler, Heun, InverseTransport, Transport, march
+from pushforward.dynamics import RK4, Euler, Heun, Transport, march
+from pushforward.dynamics.base import failure_of
 from pushforward.paths import Annealing, uniform_times
 from pushforward.targets import DoubleWell, Normal
 
@@ -53,10 +54,10 @@ def test_log_det_is_that_of_the_whole_map(name, drift):
     t, t_next = jnp.asarray(0.2), jnp.asarray(0.5)
     x = jnp.array([0.3, -0.8, 1.1])
     flow = jax.jit(lambda v: transport.flow(t, t_next, v))
-    y, log_det, sign = jax.jit(lambda v: transport.map(t, t_next, v))(x)
+    y, log_det, folds = jax.jit(lambda v: transport.move(t, t_next, v))(x)
     h = 1e-5 * np.eye(3)
     jacobian = np.stack([(flow(x + e) - flow(x - e)) / 2e-5 for e in h], 1)
-    assert sign == 1
+    assert not folds
     np.testing.assert_allclose(y, flow(x), rtol=0, atol=1e-14)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=0, atol=1e-8)
 
@@ -130,17 +131,17 @@ def test_folded_map_fails_aloud():
     state, step = transport.init(jnp.array([0.7]), zero, key=key), eqx.filter_jit(transport.step)
     _, info = step(state, zero, one, key=key)
     assert info.failed
-    assert "halve the step" in transport.explain(info)
+    assert "halve the step" in failure_of(transport, info)
     _, info = step(state, zero, 0.1 * one, key=key)
     assert not info.failed
 
 
 def test_inverse_that_does_not_exist_fails_aloud():
     """y = x + x² − ... has no preimage below its minimum."""
-    inverse = InverseTransport(LINE, lambda t, x, g: x * x, Euler())
+    inverse = Transport(LINE, lambda t, x, g: x * x, Euler()).reversed()
     zero, one, key = jnp.zeros(()), jnp.ones(()), jax.random.key(0)
     state = inverse.init(jnp.array([-3.0]), one, key=key)
     state, info = eqx.filter_jit(inverse.step)(state, one, zero, key=key)
     assert info.failed
     assert jnp.isnan(state.log_weight.value)
-    assert "did not converge" in inverse.explain(info)
+    assert "did not converge" in failure_of(inverse, info)

@@ -26,12 +26,12 @@ from pushforward.dynamics import (
     ODE,
     FlowMapKernel,
     InterpolantSDE,
-    InverseFlowMap,
     Jump,
     Lead,
     PointForecast,
     UnderdampedLangevin,
 )
+from pushforward.dynamics.base import failure_of
 from pushforward.dynamics.systems import JumpDiffusion, OrnsteinUhlenbeck
 from pushforward.flows import GaussianFlowMap
 from pushforward.mcmc import HMC, IndependenceMetropolis, Refreshed, ReplicaExchange
@@ -116,15 +116,15 @@ MEMBERS = {
     "PointForecast": forecast,
     "Lead": lambda: Lead(forecast(), uniform_times(4)),
     "FlowMapKernel": flow_map,
-    "InverseFlowMap": lambda: InverseFlowMap(flow_map()),
+    "FlowMapKernel, inverse": lambda: flow_map().reversed(),
     "OrnsteinUhlenbeck": lambda: OrnsteinUhlenbeck(dim=2),
     "JumpDiffusion": JumpDiffusion,
 }
 NAMES = {Refreshed}  # classes that a recipe stands for
-DETERMINISTIC = {"ODE", "FlowMapKernel", "InverseFlowMap"}
+DETERMINISTIC = {"ODE", "FlowMapKernel", "FlowMapKernel, inverse"}
 IRREVERSIBLE = {"PointForecast", "Lead", "JumpDiffusion"}
 FROM_ZERO = {"PointForecast"}  # known at t = 0 only
-BACKWARD = {"InverseFlowMap"}
+BACKWARD = {"FlowMapKernel, inverse"}
 CONTEXT = np.arange(3)
 every = pytest.mark.parametrize("name", MEMBERS)
 kernel_of = functools.cache(lambda name: MEMBERS[name]())
@@ -244,4 +244,4 @@ def test_the_key_is_all_there_is_to_chance(name):
 @every
 def test_a_failed_step_has_a_sentence(name):
     _, _, info = moved(name)
-    assert len(kernel_of(name).explain(info)) > 10
+    assert len(failure_of(kernel_of(name), info)) > 10

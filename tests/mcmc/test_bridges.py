@@ -22,11 +22,9 @@ from pushforward.dynamics import (
     RK4,
     AbstractStationary,
     Euler,
-    State,
     Transport,
     compose,
     march,
-    no_weight,
 )
 from pushforward.estimators import bar, jarzynski
 from pushforward.flows import AbstractBijection, residual_flow
@@ -237,19 +235,13 @@ class Scripted(AbstractStationary):
 
     path: ParameterPath
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x), context, self.path.at(t)(x) if energy is None else energy)
+    def begin(self, x, t, energy, key):
+        return self.path.at(t)(x) if energy is None else energy, None
 
     def step(self, state, t, t_next, *, key):
         _, tape = state.x
         x = (tape[0], jnp.roll(tape, -1))
-        return State(x, state.log_weight, state.context, self.path.at(t)(x)), None
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return ""
+        return state.moved(x, self.path.at(t)(x)), Info()
 
 
 class MarchedBack(AbstractBridge):

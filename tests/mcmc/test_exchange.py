@@ -18,7 +18,7 @@ import pytest
 import pushforward as pf
 from pushforward._errors import InputError
 from pushforward._tree import scalar
-from pushforward.dynamics import AbstractStationary, State, Transport, no_weight
+from pushforward.dynamics import AbstractStationary, Info, Transport
 from pushforward.estimators import gamma_method, swap_rates
 from pushforward.flows import AbstractBijection, residual_flow
 from pushforward.mcmc import (
@@ -200,17 +200,11 @@ class Stay(AbstractStationary):
 
     path: Energy
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return State(x, no_weight(x), context, self.path(x) if energy is None else energy)
+    def begin(self, x, t, energy, key):
+        return self.path(x) if energy is None else energy, None
 
     def step(self, state, t, t_next, *, key):
-        return state, None
-
-    def reversed(self):
-        return self
-
-    def explain(self, info):
-        return ""
+        return state, Info()
 
 
 def flat(num):
@@ -265,7 +259,7 @@ def test_bad_input():
         ReplicaExchange(HMC(Normal(2), 0.3))
     with pytest.raises(InputError, match="leaves an energy invariant"):
         ReplicaExchange(Transport(Annealing(Normal(1), Normal(1))))
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="updates_per_swap is .*, expected an integer >= 1"):
         ReplicaExchange(kernel, updates_per_swap=0)
     with pytest.raises(InputError, match="ONE sample of 3 copies"):
         pf.simulate(ReplicaExchange(kernel), jnp.zeros((5, 2, *SPACE.shape)), steps=1, key=KEY)

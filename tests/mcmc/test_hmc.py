@@ -14,7 +14,6 @@ import pytest
 
 from pushforward._errors import InputError
 from pushforward.drivers import simulate
-from pushforward.dynamics import State
 from pushforward.estimators import gamma_method
 from pushforward.mcmc import HMC, Leapfrog, Omelyan2
 from pushforward.paths import Annealing
@@ -164,7 +163,7 @@ class WrongSign(eqx.Module):
             (x, energy, gradient),
             (state.x, state.energy, state.memory),
         )
-        return State(kept[0], state.log_weight, None, *kept[1:]), None
+        return state.moved(*kept), None
 
 
 @eqx.filter_jit
@@ -273,12 +272,10 @@ def test_number_of_steps_is_dynamic_if_it_is_an_array():
 
 def test_bad_arguments():
     for step in (0.0, -0.1, float("nan")):
-        with pytest.raises(InputError, match="step_size must be positive"):
+        with pytest.raises(InputError, match="step_size is .*, expected a positive number"):
             HMC(SKEW, step)
-    with pytest.raises(InputError, match="at least 1"):
-        HMC(SKEW, 0.1, 0)
-    for count in (2.5, True, "ten", None, jnp.asarray(2.0)):
-        with pytest.raises(InputError, match="num_steps must be an integer"):
+    for count in (0, 2.5, True, "ten", None, jnp.asarray(2.0)):
+        with pytest.raises(InputError, match="num_steps is .*, expected an integer >= 1: write"):
             HMC(SKEW, 0.1, count)
     assert type(HMC(SKEW, 0.1, np.int64(3)).num_steps) is int
 

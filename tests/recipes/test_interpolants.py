@@ -113,8 +113,8 @@ class Twice(pf.dynamics.AbstractTransition):
     predictor: Predictor
     epsilon: Epsilon
 
-    def init(self, x, t, *, context=None, energy=None, key):
-        return pf.dynamics.State(x, pf.dynamics.no_weight(x), context)
+    def begin(self, x, t, energy, key):
+        return None, None
 
     def step(self, state, t, t_next, *, key):
         right = InterpolantSDE(self.predictor, self.epsilon)
@@ -124,13 +124,10 @@ class Twice(pf.dynamics.AbstractTransition):
             lambda s: self.epsilon.value(self.predictor.path, s),
             t, t_next, state.x, jax.random.normal(key, state.x.shape),
         )  # fmt: skip
-        return pf.dynamics.State(x, state.log_weight), pf.sources.NoInfo()
+        return state.moved(x), pf.dynamics.Info()
 
     def reversed(self):
         return self
-
-    def explain(self, info):
-        return ""
 
 
 def test_a_noise_that_is_infinite_at_the_end_stops_with_a_remedy():

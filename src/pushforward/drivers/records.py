@@ -45,7 +45,7 @@ class Keep(eqx.Module):
 
     every: Count = checked(
         holds=lambda n: n >= 1, expected="an integer >= 1", example=1, default=1,
-        convert=lambda n: jnp.asarray(n, jnp.int32),
+        converter=lambda n: jnp.asarray(n, jnp.int32),
     )  # fmt: skip
     what: Callable[[Any], PyTree] | OfState = lambda x: x
     particles: int | None = integer(least=1, default=None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._tree import take
 from .._typing import Array, Context, Float, PRNGKey, X
-from ..dynamics import AbstractKernel
+from ..dynamics import AbstractKernel, failure_of
 from ..estimators import AbstractResampling, Moments
 from ..runs import Stage
 from .advance import Controller, Session, drive
@@ -206,7 +206,7 @@ class Simulation:
         kernel = self.step.shared
         if self.step.stacked is not None:
             kernel = eqx.combine(take(self.step.stacked, first[0]), kernel)
-        sentence = kernel.explain(jax.tree.map(lambda a: np.asarray(a)[first], info))
+        sentence = failure_of(kernel, jax.tree.map(lambda a: np.asarray(a)[first], info))
         x = jax.tree.map(lambda a: np.asarray(a)[first], carry.state.x)
         point = np.array2string(np.ravel(jax.tree.leaves(x)[0]), precision=5, threshold=8)
         return (

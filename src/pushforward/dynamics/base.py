@@ -7,18 +7,21 @@ Three families:
   discrete weights here are exact at every step size instead.
 - a **stationary** kernel (HMC, heat bath) leaves ρ_t invariant and no weight changes.
 - a **transition** (the ODE or SDE of an interpolant, a forecast, a simulator) carries the law at t
-  to the law at t_next as well as its drift does, and keeps no account: no weight.
+  to the law at t_next as well as its drift does. It has no log-weight, so no ESS and no log Z.
 
-`reversed()` of a kernel steps from t_next to t and undoes the original in law: a step and its
-reversal do opposite work. Rooms see one particle; drivers vmap.
+A new kernel writes `begin`, `step`, where needed `reversed`, and two or three class variables.
+Rooms see one particle; drivers vmap.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.tree_util import GetAttrKey
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from .._tree import Sum, real_dtype
@@ -50,6 +53,13 @@ class State(eqx.Module):
     energy: Any = None
     memory: Any = None
 
+    def moved(
+        self, x: X, energy: Any = None, memory: Any = None, *, increment: Scalar | None = None
+    ) -> "State":
+        """Return the particle at x, same context, with `increment` added to its log-weight."""
+        log_weight = self.log_weight if increment is None else self.log_weight.add(increment)
+        return State(x, log_weight, self.context, energy, memory)
+
 
 class Cost(eqx.Module):
     """Evaluations of one step of one particle; drivers add them up."""
@@ -66,65 +76,84 @@ class Cost(eqx.Module):
         return cls(*(jnp.asarray(n, jnp.int32) for n in (energy, gradient, divergence)))
 
 
+@jax.tree_util.register_pytree_with_keys_class
+class Info(SimpleNamespace):
+    """What a step reports beside the new state: `Info(cost=Cost.of(energy=1), acceptance=a)`.
+
+    Names are free, values are scalar arrays. Drivers reduce them over particles (floats by mean,
+    integers by sum, booleans by any) and record them as columns `info.NAME`. A boolean `failed`
+    stops the run with the sentence of the kernel's `failure`.
+    """
+
+    def tree_flatten_with_keys(self):
+        """Return the values with their names (for JAX)."""
+        values = vars(self)
+        return [(GetAttrKey(name), value) for name, value in values.items()], tuple(values)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], values) -> "Info":
+        """Return the info with these values (for JAX)."""
+        return cls(**dict(zip(names, values, strict=True)))
+
+
 class AbstractKernel(eqx.Module):
     """Moves one particle.
 
-    `start_gradients` counts the gradients of the energy that `init` costs, the energy itself being
-    given: `compose` adds them to the cost of a step, since its members begin anew in each.
+    Attributes
+    ----------
+    stationary
+        Whether the kernel leaves the law at the present time invariant; it then has no weight.
+    weighted
+        Whether log-weights make up for what the kernel does: then ESS and log Z exist.
+    failure
+        The sentence for a step that failed; a method of the info where numbers enter it.
+    start_gradients
+        Gradients of the energy that `begin` costs, the energy itself being given: `compose` adds
+        them to the cost of a step, since its members begin anew in each.
+    forgets_energy
+        Whether the energy at the new point stays unknown, so that the next kernel computes it.
     """
 
+    stationary: ClassVar[bool]
+    weighted: ClassVar[bool]
+    failure: ClassVar[str | Callable[[Any, Any], str]] = (
+        "a step left the finite numbers: shorten the steps, or start where the density is positive"
+    )
     start_gradients: ClassVar[int] = 0
+    forgets_energy: ClassVar[bool] = False
 
-    @property
-    @abstractmethod
-    def stationary(self) -> bool:
-        """True when the kernel leaves the law at the present time invariant and has no weight."""
-
-    @property
-    @abstractmethod
-    def weighted(self) -> bool:
-        """True when log-weights account for what the kernel does: then ESS and log Z exist."""
-
-    @abstractmethod
     def init(
         self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
     ) -> State:
-        """Return the state at (t, x) with weight zero.
+        """Return the state at (t, x) with log-weight zero; `energy` is U_t(x) where it is known."""
+        zero = Sum.of(jnp.zeros((), real_dtype(x)))
+        return State(x, zero, context, *self.begin(x, t, energy, key))
 
-        `energy` is given by whoever knows U_t(x); the kernel computes only what else it needs.
+    @abstractmethod
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey) -> tuple[Any, Any]:
+        """Return the energy terms at (t, x), None if unused, and the memory of a state there.
+
+        `energy` is None or the terms, which are then not computed again.
         """
 
     @abstractmethod
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey) -> tuple[State, Any]:
-        """Move from t to t_next; return the new state and an info Module of scalars.
-
-        Drivers reduce info over particles: floats by mean, integers by sum, booleans by any. A
-        boolean `failed` stops the run with the sentence of `explain`.
-        """
+        """Move from t to t_next; return the new state (`state.moved(...)`) and an `Info`."""
 
     @abstractmethod
     def reversed(self) -> "AbstractKernel":
-        """Return the kernel whose steps from t_next to t undo the steps of this one in law."""
+        """Return the kernel whose steps from t_next to t undo the steps of this one in law.
 
-    @abstractmethod
-    def explain(self, info: Any) -> str:
-        """Return the sentence for a step that failed."""
+        A step and its reversal do opposite work.
+        """
 
 
 class AbstractProcess(AbstractKernel):
     """A kernel along an annealing that knows its weight."""
 
+    stationary: ClassVar[bool] = False
+    weighted: ClassVar[bool] = True
     path: eqx.AbstractVar[AbstractAnnealing]
-
-    @property
-    def stationary(self) -> bool:
-        """False: a process moves along its path."""
-        return False
-
-    @property
-    def weighted(self) -> bool:
-        """True: a process carries weights."""
-        return True
 
     @abstractmethod
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
@@ -148,40 +177,38 @@ class AbstractEventProcess(AbstractProcess):
     ) -> tuple[State, Any]:
         """Run `num_events` events along `times`, from wherever the state stopped; stay at the end.
 
-        A lane keeps its own place in `State.memory`, so that under vmap none waits for another at
-        each time; the same key throughout gives the same path however it is cut. The weight is
-        that of a sample only where `info.arrived`.
+        Each particle keeps its own place in `State.memory`, so that under vmap none waits for
+        another at each time; the same key throughout gives the same path however it is cut. The
+        weight is that of a sample only where `info.arrived`.
         """
 
 
 class AbstractStationary(AbstractKernel):
-    """A kernel with a stationary law: it acts at `path.at(max(t, t_next))`."""
+    """A kernel in detailed balance with its law at `path.at(max(t, t_next))`.
 
+    It is its own reversal. A kernel that leaves a law invariant without detailed balance (a sweep
+    in a fixed order) derives from `AbstractKernel`, sets `stationary` and writes its reversal.
+    """
+
+    stationary: ClassVar[bool] = True
+    weighted: ClassVar[bool] = False
     path: eqx.AbstractVar[AbstractAnnealing | AbstractEnergy]
 
-    @property
-    def stationary(self) -> bool:
-        """True: the law stays."""
-        return True
-
-    @property
-    def weighted(self) -> bool:
-        """False: no weight changes."""
-        return False
+    def reversed(self) -> "AbstractStationary":
+        """Return itself: detailed balance."""
+        return self
 
 
 class AbstractTransition(AbstractKernel):
-    """A kernel from the law at t to the law at t_next that carries no weight."""
+    """A kernel from the law at t to the law at t_next without a weight: its error is unknown."""
 
-    @property
-    def stationary(self) -> bool:
-        """False: it moves."""
-        return False
+    stationary: ClassVar[bool] = False
+    weighted: ClassVar[bool] = False
 
-    @property
-    def weighted(self) -> bool:
-        """False: how far it misses the law at t_next, it does not say."""
-        return False
+
+def failure_of(kernel: Any, info: Any) -> str:
+    """Return the sentence for a step of `kernel` that failed with this info."""
+    return kernel.failure if isinstance(kernel.failure, str) else kernel.failure(info)
 
 
 def reduce_particles(info: PyTree, axes: int | tuple[int, ...] | None = 0) -> PyTree:
@@ -204,12 +231,7 @@ def any_failed(info: PyTree) -> Flag:
     return jnp.any(jnp.stack([jnp.zeros((), bool), *flags]))
 
 
-def park(increment: Scalar, old: Any, new: Any) -> Scalar:
-    """Return the increment of A, with a particle behind a hard wall (U = +inf) at −inf for ever."""
+def zero_weight_behind_walls(increment: Scalar, old: Any, new: Any) -> Scalar:
+    """Return the increment of A, or −inf for good where U = +inf before or after the step."""
     outside = jnp.any(old == jnp.inf) | jnp.any(new == jnp.inf)
     return jnp.where(outside, -jnp.inf, increment)
-
-
-def no_weight(x: X) -> Sum:
-    """Return the log-weight 0 in the real dtype of x."""
-    return Sum.of(jnp.zeros((), real_dtype(x)))

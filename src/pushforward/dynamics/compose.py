@@ -11,11 +11,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray
 
 from .._errors import InputError
-from .._typing import Context, PRNGKey, Time, X
-from .base import AbstractKernel, State
+from .._typing import PRNGKey, Time, X
+from .base import AbstractKernel, State, failure_of
 
 
 class Compose(AbstractKernel):
@@ -29,8 +28,8 @@ class Compose(AbstractKernel):
             raise InputError(f"compose takes one or more kernels, got {names}")
         if any(getattr(m, "signed", False) for m in self.members):
             raise InputError(
-                "compose keeps no memory and would lose the signs of SignedWeights(): march that "
-                "flow map alone, or write FlowMapKernel(map, path) with RefuseFolds()"
+                "compose makes memories anew in every step and would lose the signs of a map with "
+                "signed=True: march that flow map alone, or write FlowMapKernel(map, path)"
             )
         movers = [type(m).__name__ for m in self.members if not m.stationary]
         if len(movers) > 1:
@@ -52,8 +51,7 @@ class Compose(AbstractKernel):
 
     @property
     def forgets_energy(self) -> bool:
-        """True when a member leaves a point whose energy nobody knows (`Refreshed`)."""
-        return any(getattr(member, "forgets_energy", False) for member in self.members)
+        return any(member.forgets_energy for member in self.members)
 
     @property
     def path(self) -> Any:
@@ -61,42 +59,32 @@ class Compose(AbstractKernel):
         movers = [m for m in self.members if not m.stationary] or list(self.members)
         return movers[0].path  # pyright: ignore[reportAttributeAccessIssue]
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at (t, x); members' memories are made where they are needed."""
-        state = self.members[0].init(x, t, context=context, energy=energy, key=key)
-        return State(x, state.log_weight, context, self._known(state.energy))
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        held, _ = self.members[0].begin(x, t, energy, key)
+        return None if self.forgets_energy else held, None  # memories are made at every step
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Apply the members in order, the clock going from t to t_next."""
         now, infos = t, []
         for k, member in enumerate(self.members):
             then = now if member.stationary else t_next
-            keys = _keys(key, k)
-            start = member.init(
-                state.x, now, context=state.context, energy=state.energy, key=keys[0]
-            )
-            start = State(state.x, state.log_weight, state.context, start.energy, start.memory)
-            moved, info = member.step(start, now, then, key=keys[1])
-            state = State(moved.x, moved.log_weight, moved.context, moved.energy)
+            start_key, step_key = (jax.random.fold_in(key, 2 * k + j) for j in (0, 1))
+            start = state.moved(state.x, *member.begin(state.x, now, state.energy, start_key))
+            state, info = member.step(start, now, then, key=step_key)
             now = then
             infos.append(_with_start(info, member))
-        energy = self._known(state.energy)
-        return State(state.x, state.log_weight, state.context, energy), tuple(infos)
-
-    def _known(self, energy: Any) -> Any:
-        return None if self.forgets_energy else energy
+        energy = None if self.forgets_energy else state.energy
+        return state.moved(state.x, energy), tuple(infos)
 
     def reversed(self) -> "Compose":
         """Return the reversed members in reverse order."""
         return Compose(tuple(member.reversed() for member in reversed(self.members)))
 
-    def explain(self, info: tuple) -> str:
+    def failure(self, info: tuple) -> str:
         """Return the sentence of the member that failed."""
         for member, part in zip(self.members, info, strict=True):
             if bool(getattr(part, "failed", False)):
-                return member.explain(part)
+                return failure_of(member, part)
         return "a member of the composition failed"
 
 
@@ -114,7 +102,3 @@ def _with_start(info: Any, member: AbstractKernel) -> Any:
         return info
     total = info.cost.gradient + member.start_gradients
     return eqx.tree_at(lambda i: i.cost.gradient, info, total)
-
-
-def _keys(key: PRNGKeyArray, k: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-    return jax.random.fold_in(key, 2 * k), jax.random.fold_in(key, 2 * k + 1)

@@ -9,22 +9,21 @@ exactly, so E e^A = Z_1/Z_0 with ANY number of intervals. With the jumps x_0 →
 Down the grid the time-reversed chain runs, whose K is −K: the same jumps back undo the weight.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
+from .._fields import integer
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, Time, X
 from ..targets import energy_difference, energy_terms
-from .base import State
+from .base import Info, State
 from .jump_methods import AbstractJumpMethod
 
 EVENTS_PER_SITE = 64
 
 
-class Clock(eqx.Module):
+class Clock(NamedTuple):
     """Where `advance` stands: the interval, the time spent in it, the events so far."""
 
     interval: Count
@@ -32,29 +31,12 @@ class Clock(eqx.Module):
     events: Count
 
 
-class JumpInfo(eqx.Module):
-    """Info of a step: evaluations of the rates, jumps, the largest total rate, what went wrong."""
-
-    passes: Count
-    jumps: Count
-    rate: Scalar
-    overflow: Flag
-    failed: Flag
-
-
-class AdvanceInfo(eqx.Module):
-    """Info of `advance`: jumps, whether the end of the grid was reached, what went wrong."""
-
-    jumps: Count
-    arrived: Flag
-    failed: Flag
-
-
 class EventDriven(AbstractJumpMethod):
     """Exact simulation with exact weights (default): one evaluation of the rates an event.
 
     Unbiased with any number of intervals; 10 to 50 are good values. Under vmap an interval lasts
-    until its busiest walker is done; `Jump.advance` avoids that.
+    until its busiest walker is done; `Jump.advance` avoids that. The info counts `passes`
+    (evaluations of the rates) and `jumps`, and holds the largest total `rate`.
 
     Parameters
     ----------
@@ -63,11 +45,7 @@ class EventDriven(AbstractJumpMethod):
     """
 
     exact: ClassVar[bool] = True
-    max_events: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self):
-        if self.max_events is not None and self.max_events < 1:
-            raise InputError(f"max_events is {self.max_events}, expected at least 1, or None")
+    max_events: int | None = integer(least=1, default=None)
 
     def step(self, process, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Run the events of one interval."""
@@ -80,31 +58,25 @@ class EventDriven(AbstractJumpMethod):
         def body(carry):
             x, weight, elapsed, _, info = carry
             event = _event(process, t, t_next, x, elapsed, jax.random.fold_in(key, info.passes))
-            info = JumpInfo(
-                info.passes + 1,
-                info.jumps + (~event.arrived).astype(jnp.int32),
-                jnp.maximum(info.rate, event.rate),
-                info.overflow | event.overflow,
-                info.failed,
+            info = Info(
+                passes=info.passes + 1,
+                jumps=info.jumps + (~event.arrived).astype(jnp.int32),
+                rate=jnp.maximum(info.rate, event.rate),
+                overflow=info.overflow | event.overflow,
             )
             return event.x, weight.add(event.work), event.elapsed, event.arrived, info
 
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
         rate = jnp.zeros((), state.log_weight.high.dtype)
-        start = (
-            state.x,
-            state.log_weight,
-            jnp.zeros_like(t),
-            no,
-            JumpInfo(zero, zero, rate, no, no),
-        )
+        info = Info(passes=zero, jumps=zero, rate=rate, overflow=no)
+        start = (state.x, state.log_weight, jnp.zeros_like(t), no, info)
         x, weight, _, arrived, info = jax.lax.while_loop(unfinished, body, start)
         energy = energy_terms(process.path.at(t_next), x)
         weight = weight.add(-energy_difference(energy, state.energy))
-        info = eqx.tree_at(lambda i: i.failed, info, ~arrived | info.overflow)
+        info = Info(**vars(info), failed=~arrived | info.overflow)
         return State(x, weight, state.context, energy, state.memory), info
 
-    def explain(self, info: JumpInfo) -> str:
+    def failure(self, info: Info) -> str:
         """Return what went wrong and what to try."""
         if info.overflow:
             return (
@@ -119,8 +91,11 @@ class EventDriven(AbstractJumpMethod):
 
     def advance(
         self, process, state: State, times: Float[Array, " n"], num_events: Count, *, key: PRNGKey
-    ) -> tuple[State, AdvanceInfo]:
-        """Run `num_events` events along `times` (a jump or the end of an interval is one)."""
+    ) -> tuple[State, Info]:
+        """Run `num_events` events along `times` (a jump or the end of an interval is one).
+
+        The info counts `jumps` and says whether the end of the grid was reached (`arrived`).
+        """
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
 
         def body(_, carry):
@@ -133,10 +108,11 @@ class EventDriven(AbstractJumpMethod):
             return state, jumps + jumped.astype(jnp.int32), overflow
 
         state, jumps, overflow = jax.lax.fori_loop(0, num_events, body, (state, zero, no))
-        return state, AdvanceInfo(jumps, state.memory.interval >= times.shape[0] - 1, overflow)
+        arrived = state.memory.interval >= times.shape[0] - 1
+        return state, Info(jumps=jumps, arrived=arrived, failed=overflow)
 
 
-class _Event(eqx.Module):
+class _Event(NamedTuple):
     x: X
     work: Scalar
     elapsed: Scalar

@@ -9,99 +9,33 @@ so resampling between steps is SMC with deterministic moves, and one step from a
 log w = U_0(x) − U_1(y) + log|det ∇X_{0,1}(x)|.
 
 **Folds.** A network's map need not be injective. With |det| the weights then count every preimage:
-E w = ∫ e^{−U_1(y)} #{x: X(x) = y} dy > Z. `RefuseFolds` stops where a determinant is not positive.
-With `SignedWeights` E[sign(det) w] = deg(X) Z, and deg(X) = 1 for a proper map homotopic to the
-identity (a velocity that grows less than linearly).
+E w = ∫ e^{−U_1(y)} #{x: X(x) = y} dy > Z. By default the run stops where a determinant is not
+positive. With `signed=True` E[sign(det) w] = deg(X) Z, and deg(X) = 1 for a proper map homotopic to
+the identity (a velocity that grows less than linearly).
 """
 
-from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._typing import Context, Flag, PRNGKey, Scalar, Time, X
-from ..flows.inverse import AbstractInverse, Newton
-from ..flows.jacobian import with_log_det
+from .._tree import real_dtype
+from .._typing import Context, PRNGKey, Time, X
+from ..flows.inverse import AbstractInverse, Newton, inverse_with_log_det, with_log_det
 from ..networks.flow_map import AbstractFlowMap, extra_arguments
 from ..paths import AbstractAnnealing
 from ..targets import energy_difference, energy_terms
-from .base import AbstractKernel, Cost, State, no_weight, park
-
-
-class AbstractFolds(eqx.Module):
-    """What is done where a map's determinant is not positive."""
-
-    @abstractmethod
-    def failed(self, sign: Scalar) -> Flag:
-        """Return whether the run stops, from the sign of a step's determinant."""
-
-    @abstractmethod
-    def memory(self, memory: Any, sign: Scalar) -> Any:
-        """Return what a particle remembers after a step, from what it remembered before."""
-
-
-class RefuseFolds(AbstractFolds):
-    """Stop at the first determinant that is not positive: weights are exact or there are none."""
-
-    def failed(self, sign: Scalar) -> Flag:
-        """Return sign <= 0."""
-        return sign <= 0
-
-    def memory(self, memory: Any, sign: Scalar) -> Any:
-        """Return nothing."""
-        return None
-
-
-class SignedWeights(AbstractFolds):
-    """Keep the sign of the whole map's determinant in `State.memory`, for `signed_mean`.
-
-    ```python
-    keep = Keep(what=OfState(lambda s: (s.x, s.log_weight.value, s.memory)))
-    ```
-
-    Not inside `compose`, whose members begin every step with a memory of their own.
-    """
-
-    def failed(self, sign: Scalar) -> Flag:
-        """Return sign == 0: there the weight is infinite or the map constant."""
-        return sign == 0
-
-    def memory(self, memory: Any, sign: Scalar) -> Any:
-        """Return the product of signs."""
-        return sign if memory is None else memory * sign
-
-
-class FlowMapInfo(eqx.Module):
-    """Info of a step.
-
-    Attributes
-    ----------
-    cost
-        Evaluations; the map's own count as one divergence where a determinant is computed.
-    log_det
-        log|det ∇X|; zero without a path, where none is computed; NaN if an inverse was not found.
-    folded
-        1 where the determinant is not positive: its mean is the fraction.
-    backwards
-        The step goes down in time and the map was trained on s <= t only.
-    error
-        Of the inverse's last move; zero forwards.
-    failed
-        Whether the run stops.
-    """
-
-    cost: Cost
-    log_det: Scalar
-    folded: Scalar
-    backwards: Flag
-    error: Scalar
-    failed: Flag
+from .base import AbstractKernel, Cost, Info, State, zero_weight_behind_walls
 
 
 class FlowMapKernel(AbstractKernel):
     r"""y = X_{t,t'}(x), with ΔA = U_t(x) − U_t'(y) + log|det ∇X| where a path is given.
+
+    The info holds `log_det` (zero without a path; NaN if an inverse was not found), `folded` (1
+    where the determinant is not positive: its mean is the fraction), `backwards` (the step goes
+    down in time and the map was trained on s <= t only) and `error`, that of the inverse's last
+    move. A map whose determinant is computed costs one divergence.
 
     Parameters
     ----------
@@ -110,10 +44,15 @@ class FlowMapKernel(AbstractKernel):
     path
         An annealing with the energies U_t, or None: no determinant, no weight. With times=[0, 1]
         only its two ends matter.
-    folds
-        `RefuseFolds()` (default) or `SignedWeights()`.
+    signed
+        Go on where the map folds, and keep the sign of the determinant of all steps together in
+        `State.memory`, for `signed_mean`; not inside `compose`, which makes memories anew:
+        `Keep(what=OfState(lambda s: (s.x, s.log_weight.value, s.memory)))`.
     search
         How `reversed()` inverts a step: `Newton()` or `FixedPoint()`.
+    inverse
+        Set by `reversed()`: a step is x = X_{t',t}^{-1}(y), ΔA = U_t(y) − U_t'(x) − log|det ∇X|. A
+        map's own X_{t,t'} is its inverse only as well as it was trained; this one is exact.
 
     References
     ----------
@@ -121,10 +60,12 @@ class FlowMapKernel(AbstractKernel):
     """
 
     references: ClassVar[tuple[str, ...]] = ("flowmaps2025", "flowmaps2024")
+    stationary: ClassVar[bool] = False
     map: AbstractFlowMap
     path: AbstractAnnealing | None = None
-    folds: AbstractFolds = RefuseFolds()
+    signed: bool = eqx.field(static=True, default=False)
     search: AbstractInverse = Newton()
+    inverse: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if not isinstance(self.map, AbstractFlowMap):
@@ -134,76 +75,62 @@ class FlowMapKernel(AbstractKernel):
             )
 
     @property
-    def stationary(self) -> bool:
-        """False: it moves."""
-        return False
-
-    @property
     def weighted(self) -> bool:
         """True along a path of energies."""
         return self.path is not None
 
-    @property
-    def signed(self) -> bool:
-        """True when the weights have signs, kept in `State.memory`."""
-        return self.weighted and isinstance(self.folds, SignedWeights)
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U at (t, x) if there is a path."""
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
         if energy is None and self.path is not None:
             energy = energy_terms(self.path.at(t), x)
-        weight = no_weight(x)
-        memory = self.folds.memory(None, jnp.ones_like(weight.high)) if self.weighted else None
-        return State(x, weight, context, energy, memory)
+        return energy, jnp.ones((), real_dtype(x)) if self.signed and self.weighted else None
+
+    def move(self, t: Time, t_next: Time, x: X, context: Context = None):
+        """Return where x goes, the log|det| of that map, its sign, and the error of an inverse."""
+        s, u = (t_next, t) if self.inverse else (t, t_next)
+        flow = eqx.Partial(self.map, s, u, **extra_arguments(context))
+        zero = jnp.zeros((), real_dtype(x))
+        if not self.inverse:
+            y, log_det, sign = with_log_det(flow, x) if self.weighted else (flow(x), zero, zero + 1)
+            return y, log_det, sign, zero
+        guess = self.map(u, s, x, **extra_arguments(context)) if self.map.both_ways else x
+        if self.weighted:
+            found, log_det, sign = inverse_with_log_det(flow, x, guess, self.search)
+            return found.x, log_det, sign, found.error
+        found = self.search(flow, x, guess)
+        return found.x, jnp.where(found.converged, zero, jnp.nan), zero + 1, found.error
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move to X_{t,t'}(x) and add the increment of the weight."""
-        backwards = (t_next < t) & (not self.map.both_ways)
-        error = jnp.zeros_like(state.log_weight.high)
-
-        def flow(x):
-            return self.map(t, t_next, x, **extra_arguments(state.context))
-
-        if self.path is None:
-            return self._arrive(state, t_next, flow(state.x), error, error + 1, backwards, error)
-        y, log_det, sign = with_log_det(flow, state.x)
-        return self._arrive(state, t_next, y, log_det, sign, backwards, error)
-
-    def _arrive(
-        self,
-        state: State,
-        t_next: Time,
-        y: X,
-        log_det: Scalar,
-        sign: Scalar,
-        backwards: Flag,
-        error: Scalar,
-    ) -> tuple[State, FlowMapInfo]:
-        """Return the state after a move to y, and the info; a log|det| of NaN is a failure."""
-        energy, weight, memory = None, state.log_weight, None
-        if self.path is not None:
-            energy = energy_terms(self.path.at(t_next), y)
-            increment = log_det - energy_difference(energy, state.energy)
-            weight = weight.add(park(increment, state.energy, energy))
-            memory = self.folds.memory(state.memory, sign)
-        known = int(self.path is not None)
-        return State(y, weight, state.context, energy, memory), FlowMapInfo(
-            Cost.of(energy=known, divergence=known),
-            log_det,
-            (sign <= 0).astype(log_det.dtype),
-            jnp.asarray(backwards),
-            error,
-            self.folds.failed(sign) | backwards | jnp.isnan(log_det),
+        """Move by the map, or its inverse, and add the increment of the weight."""
+        y, log_det, sign, error = self.move(t, t_next, state.x, state.context)
+        down = t < t_next if self.inverse else t_next < t
+        backwards = jnp.asarray(down & (not self.map.both_ways))
+        info = Info(
+            cost=Cost.of(energy=int(self.weighted), divergence=int(self.weighted)),
+            log_det=log_det,
+            folded=(sign <= 0).astype(log_det.dtype),
+            backwards=backwards,
+            error=error,
+            failed=(sign == 0 if self.signed else sign <= 0) | backwards | jnp.isnan(log_det),
         )
+        if self.path is None:
+            return state.moved(y), info
+        energy = energy_terms(self.path.at(t_next), y)
+        increment = log_det - energy_difference(energy, state.energy)
+        increment = zero_weight_behind_walls(increment, state.energy, energy)
+        memory = state.memory * sign if self.signed else None
+        return state.moved(y, energy, memory, increment=increment), info
 
-    def reversed(self) -> "InverseFlowMap":
-        """Return the inverse map, found by iteration."""
-        return InverseFlowMap(self)
+    def reversed(self) -> "FlowMapKernel":
+        """Return the kernel of the inverse map, found by iteration."""
+        return FlowMapKernel(self.map, self.path, self.signed, self.search, not self.inverse)
 
-    def explain(self, info: FlowMapInfo) -> str:
-        """Return the sentence for a step that failed."""
+    def failure(self, info: Info) -> str:
+        """Return what went wrong and what to try."""
+        if self.inverse and bool(jnp.isnan(info.log_det)):
+            return (
+                f"the inverse was not found (last move {float(info.error):.3g}): shorter steps, "
+                "search=Newton(), or FixedPoint() only where (t - s) Lip(v) < 1"
+            )
         if bool(info.backwards):
             return (
                 "the map was trained on s <= t only and the grid decreases: train it on Square() "
@@ -211,72 +138,5 @@ class FlowMapKernel(AbstractKernel):
             )
         return (
             "the map folds there (its Jacobian has a determinant <= 0), so |det| would count some "
-            "points twice: take more steps, train longer, or use folds=SignedWeights()"
+            "points twice: take more steps, train longer, or use signed=True"
         )
-
-
-class InverseFlowMap(AbstractKernel):
-    r"""x = X_{t',t}^{-1}(y) for a step from t to t': what undoes a `FlowMapKernel`.
-
-    ΔA = U_t(y) − U_t'(x) − log|det ∇X_{t',t}(x)|. A map's own X_{t,t'} is its inverse only as
-    well as it was trained; this one is exact.
-
-    Parameters
-    ----------
-    forward
-        The kernel whose steps are undone.
-    """
-
-    forward: FlowMapKernel
-
-    @property
-    def stationary(self) -> bool:
-        """False: it moves."""
-        return False
-
-    @property
-    def weighted(self) -> bool:
-        """True along a path of energies."""
-        return self.forward.weighted
-
-    @property
-    def path(self) -> AbstractAnnealing | None:
-        """The path of the forward kernel."""
-        return self.forward.path
-
-    @property
-    def signed(self) -> bool:
-        """True when the forward kernel is."""
-        return self.forward.signed
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U at (t, x) if there is a path."""
-        return self.forward.init(x, t, context=context, energy=energy, key=key)
-
-    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next by the inverse of the forward map from t_next to t."""
-        kernel = self.forward
-        flow = eqx.Partial(kernel.map, **extra_arguments(state.context))
-        guess = flow(t, t_next, state.x) if kernel.map.both_ways else state.x
-        found = kernel.search(lambda v: flow(t_next, t, v), state.x, guess)
-        log_det, sign = jnp.zeros_like(found.error), jnp.ones_like(found.error)
-        if kernel.path is not None:
-            _, log_det, sign = with_log_det(lambda v: flow(t_next, t, v), found.x)
-        backwards = (t < t_next) & (not kernel.map.both_ways)
-        log_det = jnp.where(found.converged, -log_det, jnp.nan)
-        return kernel._arrive(state, t_next, found.x, log_det, sign, backwards, found.error)
-
-    def reversed(self) -> FlowMapKernel:
-        """Return the forward kernel."""
-        return self.forward
-
-    def explain(self, info: FlowMapInfo) -> str:
-        """Return the sentence for an inverse that was not found, or for a fold."""
-        if bool(jnp.isnan(info.log_det)):
-            return (
-                f"the inverse was not found (last move {float(info.error):.3g}): shorter steps, "
-                "search=Newton(), or FixedPoint() only where (t - s) Lip(v) < 1"
-            )
-        return self.forward.explain(info)

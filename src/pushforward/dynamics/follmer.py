@@ -11,7 +11,7 @@ start from one x0 and differ by their keys. Two steps are special:
 
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,24 +19,17 @@ import jax.numpy as jnp
 
 from .._errors import InputError
 from .._tree import concrete
-from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, V, X
+from .._typing import Context, Flag, PRNGKey, Scalar, Time, V, X
 from ..paths import AbstractPointMass, Epsilon, FollmerEpsilon
-from .base import AbstractTransition, State, no_weight
+from .base import AbstractTransition, Info, State
 from .sde import AbstractSDEStep, EulerMaruyama
 
 
-class Departure(eqx.Module):
+class ForecastStart(NamedTuple):
     """The memory of a forecast: where it started, and whether that was at t = 0."""
 
     x0: X
-    sound: Flag
-
-
-class ForecastInfo(eqx.Module):
-    """Info of a step: evaluations of the drift, and whether x0 was lost."""
-
-    evaluations: Count
-    failed: Flag
+    at_zero: Flag
 
 
 class PointForecast(AbstractTransition):
@@ -65,24 +58,26 @@ class PointForecast(AbstractTransition):
     """
 
     references: ClassVar[tuple[str, ...]] = ("follmer2024",)
+    failure: ClassVar[str] = (
+        "a forecast was started inside (0, 1] or marched backwards, where its x0 is lost: give "
+        "increasing times that begin at 0, uniform_times(50), and do not compose it with "
+        "kernels that start it anew"
+    )
     drift: Callable
     path: AbstractPointMass
     epsilon: Epsilon = eqx.field(default_factory=FollmerEpsilon)
     solver: AbstractSDEStep = EulerMaruyama()
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at x0 = x, which is kept; only t = 0 can be a start."""
-        return State(x, no_weight(x), context, memory=Departure(x, jnp.asarray(t) == 0))
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return None, ForecastStart(x, jnp.asarray(t) == 0)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Take one step; the one that begins at t = 0 has ε = ½σ², the one to t = 1 is Euler's."""
         z = jax.random.normal(key, state.x.shape, state.x.dtype)
         x = self.move(state.memory.x0, t, t_next, state.x, z, state.context)
         num = jnp.where(t_next >= 1, 1, self.solver.evaluations).astype(jnp.int32)
-        info = ForecastInfo(num, ~state.memory.sound | jnp.asarray(t_next <= t))
-        return State(x, state.log_weight, state.context, memory=state.memory), info
+        info = Info(evaluations=num, failed=~state.memory.at_zero | jnp.asarray(t_next <= t))
+        return state.moved(x, memory=state.memory), info
 
     def move(self, x0: X, t: Time, t_next: Time, x: X, z: X, context: Context = None) -> X:
         """Return the point at t_next from x at t and the unit noise z: a step without its key."""
@@ -109,14 +104,6 @@ class PointForecast(AbstractTransition):
         """Refuse: the past is not forecast from the future."""
         raise InputError(
             "a forecast has no reversal: its noise is not undone; march it along increasing times"
-        )
-
-    def explain(self, info: ForecastInfo) -> str:
-        """Return the sentence for a start inside (0, 1)."""
-        return (
-            "a forecast was started inside (0, 1] or marched backwards, where its x0 is lost: give "
-            "increasing times that begin at 0, uniform_times(50), and do not compose it with "
-            "kernels that start it anew"
         )
 
 

@@ -9,18 +9,18 @@ r = −∂_t U_t − K_t, the same rate that the objectives square. How time is 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._tree import concrete, real_dtype, scalar_or_law
-from .._typing import Array, Context, Count, Float, PRNGKey, Scalar, Time, X
+from .._fields import non_negative
+from .._tree import real_dtype, scalar_or_law
+from .._typing import Array, Count, Float, PRNGKey, Scalar, Time, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing, at_time
 from ..spaces import AbstractFiniteSpace
 from ..targets import energy_terms
-from .base import AbstractEventProcess, State, no_weight
-from .event_driven import AdvanceInfo, Clock, EventDriven
+from .base import AbstractEventProcess, Info, State, failure_of
+from .event_driven import Clock, EventDriven
 from .jump_methods import AbstractJumpMethod
 from .rate import Moves, jump_rate, path_moves
 
@@ -49,13 +49,12 @@ class Jump(AbstractEventProcess):
     references: ClassVar[tuple[str, ...]] = ("leaps", "gillespie1977")
     path: AbstractAnnealing
     rates: Callable = Zero()
-    delta: Scalar | Callable[[Time], Scalar] = eqx.field(default=1.0, converter=scalar_or_law)
+    delta: Scalar | Callable[[Time], Scalar] = non_negative(
+        of_time=True, converter=scalar_or_law, default=1.0
+    )
     method: AbstractJumpMethod = EventDriven()
 
     def __check_init__(self):
-        known = None if callable(self.delta) else concrete(self.delta)
-        if known is not None and not (known >= 0).all():
-            raise InputError(f"delta = {known}, expected a rate >= 0 of heat-bath redraws")
         if not isinstance(self.path.space, AbstractFiniteSpace):
             raise InputError(
                 f"Jump needs a finite space such as Spins((8, 8)), the path lives on "
@@ -73,14 +72,10 @@ class Jump(AbstractEventProcess):
         """Return rates and energy differences of all one-site moves out of x."""
         return path_moves(self.path, self.rates, at_time(self.delta, t), t, x)
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U at (t, x)."""
-        held = energy_terms(self.path.at(t), x) if energy is None else energy
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
         zero = jnp.zeros((), jnp.int32)
         clock = Clock(zero, jnp.zeros((), real_dtype(x)), zero)
-        return State(x, no_weight(x), context, held, clock)
+        return energy_terms(self.path.at(t), x) if energy is None else energy, clock
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next (either direction)."""
@@ -88,14 +83,13 @@ class Jump(AbstractEventProcess):
 
     def advance(
         self, state: State, times: Float[Array, " n"], num_events: Count, *, key: PRNGKey
-    ) -> tuple[State, AdvanceInfo]:
+    ) -> tuple[State, Info]:
         """Run `num_events` events along `times` (a jump or the end of an interval is one)."""
         if not isinstance(self.method, EventDriven):
             raise InputError(f"{type(self.method).__name__} has no events: use EventDriven()")
         return self.method.advance(self, state, times, num_events, key=key)
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
-        """Return r = −∂_t U_t − K_t; exact, whatever the key."""
         return jump_rate(self.path, self.moves(t, x), t, x)
 
     def reversed(self) -> "Jump":
@@ -104,6 +98,6 @@ class Jump(AbstractEventProcess):
             raise InputError("the continuous-time weight has no exact reversal: use EventDriven()")
         return self
 
-    def explain(self, info: Any) -> str:
-        """Return the sentence for a failed step."""
-        return self.method.explain(info)
+    def failure(self, info: Info) -> str:
+        """Return the sentence of the method."""
+        return failure_of(self.method, info)

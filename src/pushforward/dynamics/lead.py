@@ -11,8 +11,15 @@ import jax.numpy as jnp
 
 from .._errors import InputError
 from .._tree import concrete
-from .._typing import Array, Context, Float, PRNGKey, Time, X
-from .base import AbstractKernel, AbstractTransition, State, no_weight, reduce_particles
+from .._typing import Array, Float, PRNGKey, Time, X
+from .base import (
+    AbstractKernel,
+    AbstractTransition,
+    Info,
+    State,
+    failure_of,
+    reduce_particles,
+)
 from .follmer import PointForecast, check_spread
 from .march import march
 
@@ -40,11 +47,8 @@ class Lead(AbstractTransition):
         if isinstance(self.kernel, PointForecast) and known.size > 2:
             check_spread(self.kernel, self.times[1])
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at the present."""
-        return State(x, no_weight(x), context)
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Forecast one lag; the info is that of all its steps together."""
@@ -52,12 +56,12 @@ class Lead(AbstractTransition):
         times = self.times.astype(jnp.result_type(state.log_weight.high))
         start = self.kernel.init(state.x, times[0], context=state.context, key=keys[0])
         end, seen = march(self.kernel, start, times, key=keys[1])
-        return State(end.x, state.log_weight, state.context), reduce_particles(seen.info)
+        return state.moved(end.x), reduce_particles(seen.info)
 
     def reversed(self) -> "Lead":
         """Refuse: the past is not forecast from the future."""
         raise InputError("a forecast has no reversal: the past is not forecast from the future")
 
-    def explain(self, info: Any) -> str:
+    def failure(self, info: Info) -> str:
         """Return the sentence of the kernel."""
-        return self.kernel.explain(info)
+        return failure_of(self.kernel, info)

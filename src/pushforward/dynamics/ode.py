@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
+from .._fields import integer, positive
 from .._tree import scalar
 from .._typing import Array, Context, Count, Flag, PRNGKey, Scalar, Time, V, X
 from ..paths.decoding import Predictor
-from .base import AbstractTransition, State, no_weight
+from .base import AbstractTransition, Info, State
 
 LARGEST_JACOBIAN = 256
 
@@ -50,16 +51,9 @@ class Adaptive(eqx.Module):
         Of one interval of the grid; more and the simulation stops and says so.
     """
 
-    rtol: Scalar = eqx.field(default=1e-5, converter=scalar)
-    atol: Scalar = eqx.field(default=1e-5, converter=scalar)
-    max_steps: int = eqx.field(static=True, default=4096)
-
-
-class ODEInfo(eqx.Module):
-    """Info of a step: evaluations of f, whether the solver gave up."""
-
-    evaluations: Count
-    failed: Flag
+    rtol: Scalar = positive(default=1e-5, converter=scalar)
+    atol: Scalar = positive(default=1e-5, converter=scalar)
+    max_steps: int = integer(least=1, default=4096)
 
 
 class ODE(AbstractTransition):
@@ -93,11 +87,8 @@ class ODE(AbstractTransition):
     def _terms(self) -> diffrax.ODETerm:
         return diffrax.ODETerm(lambda t, x, context: self.field(t, x, context=context))
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at (t, x)."""
-        return State(x, no_weight(x), context)
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next, forward or backward."""
@@ -106,7 +97,7 @@ class ODE(AbstractTransition):
         else:
             x = self._fixed(state, t, t_next)
             evaluations, failed = jnp.asarray(self._stages, jnp.int32), jnp.zeros((), bool)
-        return State(x, state.log_weight, state.context), ODEInfo(evaluations, failed)
+        return state.moved(x), Info(evaluations=evaluations, failed=failed)
 
     @property
     def _stages(self) -> int:
@@ -135,7 +126,7 @@ class ODE(AbstractTransition):
         """Return itself: down the grid it retraces its way, up to the order of the solver."""
         return self
 
-    def explain(self, info: ODEInfo) -> str:
+    def failure(self, info: Info) -> str:
         """Say how far the solver came."""
         return (
             f"{type(self.solver).__name__} did not reach the end of the interval within "

@@ -30,7 +30,6 @@ class Plain(AbstractParametrisation):
     """b̂ = network."""
 
     def __call__(self, raw: X, t: Time, x: X, x0: X) -> X:
-        """Return the raw output."""
         return raw
 
 
@@ -52,7 +51,6 @@ class Endpoint(AbstractParametrisation):
         self.path = Frozen(path)
 
     def __call__(self, raw: X, t: Time, x: X, x0: X) -> X:
-        """Return the raw output plus α̇ x0 + β̇ x."""
         dalpha, dbeta, _ = self.path.value.values_and_rates(t)[1]
         return raw + dalpha * x0 + dbeta * x
 
@@ -85,7 +83,6 @@ class AffineReference(AbstractParametrisation):
         return cls(Frozen(ExactDrift(path, law)))
 
     def __call__(self, raw: X, t: Time, x: X, x0: X) -> X:
-        """Return the raw output plus the exact Gaussian drift."""
         return raw + self.reference.value(t, x, x0)
 
 

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
+from .._typing import Context, PRNGKey, Scalar, Time, X
 from ..paths.decoding import Predictor
 from ..paths.epsilon import Epsilon, NoiseLevel
-from .base import AbstractTransition, State, no_weight
+from .base import AbstractTransition, Info, State
 
 Drift = Callable[[Time, X], X]
 
@@ -41,7 +41,6 @@ class EulerMaruyama(AbstractSDEStep):
     evaluations: ClassVar[int] = 1
 
     def __call__(self, drift: Drift, epsilon, t: Time, t_next: Time, x: X, noise: X) -> X:
-        """Return the step."""
         step = t_next - t
         return x + step * drift(t, x) + jnp.sqrt(2 * epsilon(t) * jnp.abs(step)) * noise
 
@@ -56,21 +55,11 @@ class StochasticHeun(AbstractSDEStep):
     evaluations: ClassVar[int] = 2
 
     def __call__(self, drift: Drift, epsilon, t: Time, t_next: Time, x: X, noise: X) -> X:
-        """Return the step."""
         step = t_next - t
         kick = jnp.sqrt(2 * epsilon(t + 0.5 * step) * jnp.abs(step)) * noise
         first = drift(t, x)
         second = drift(t_next, x + step * first + kick)
         return x + (0.5 * step) * (first + second) + kick
-
-
-class SDEInfo(eqx.Module):
-    """Info of an SDE step: evaluations of the network, ε and t where it began, sound or not."""
-
-    evaluations: Count
-    epsilon: Scalar
-    t: Scalar
-    failed: Flag
 
 
 class InterpolantSDE(AbstractTransition):
@@ -108,11 +97,8 @@ class InterpolantSDE(AbstractTransition):
         rate = self.epsilon.over_alpha(path, t) / path.base_scale**2
         return found.velocity - (sign * rate) * found.noise
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at (t, x)."""
-        return State(x, no_weight(x), context)
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next, forward or backward."""
@@ -128,14 +114,14 @@ class InterpolantSDE(AbstractTransition):
         x = self.solver(drift, epsilon, t, t_next, state.x, noise)
         here = epsilon(t)
         bad = ~jnp.all(jnp.isfinite(x)) | ~(here >= 0)
-        info = SDEInfo(jnp.asarray(self.solver.evaluations, jnp.int32), here, t, bad)
-        return State(x, state.log_weight, state.context), info
+        evaluations = jnp.asarray(self.solver.evaluations, jnp.int32)
+        return state.moved(x), Info(evaluations=evaluations, epsilon=here, t=t, failed=bad)
 
     def reversed(self) -> "InterpolantSDE":
         """Return itself: down the grid it is the backward SDE, with the same marginals."""
         return self
 
-    def explain(self, info: SDEInfo) -> str:
+    def failure(self, info: Info) -> str:
         """Name the noise and the end of time that it does not reach."""
         name, t = self.epsilon.name, float(np.asarray(info.t))
         return (

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from .._typing import Context, Flag, PRNGKey, Scalar, Time, X
-from ..flows.inverse import Newton
-from ..flows.jacobian import with_log_det
+from .._fields import integer
+from .._tree import real_dtype
+from .._typing import Flag, PRNGKey, Scalar, Time, X
+from ..flows.inverse import Newton, inverse_with_log_det, with_log_det
 from ..networks import Zero
 from ..paths import AbstractAnnealing
 from ..targets import energy_difference, energy_terms
-from .base import AbstractProcess, Cost, State, no_weight, park
+from .base import AbstractProcess, Cost, Info, State, zero_weight_behind_walls
 from .rate import path_drift, transport_rate
 
 
@@ -54,14 +55,6 @@ def RK4() -> RungeKutta:  # noqa: N802
     return RungeKutta(rows, (1 / 6, 1 / 3, 1 / 3, 1 / 6), (0.0, 0.5, 0.5, 1.0))
 
 
-class TransportInfo(eqx.Module):
-    """Info of a transport step: cost, log|det|, whether the map folded."""
-
-    cost: Cost
-    log_det: Scalar
-    failed: Flag
-
-
 class Transport(AbstractProcess):
     r"""The map Φ_{t,t'} of dx/dt = b_t(x) with ΔA = U_t(x) − U_t'(y) + log|det ∂Φ|.
 
@@ -74,6 +67,13 @@ class Transport(AbstractProcess):
     integrator
         `RK4()`, `Heun()` or `Euler()`. Cost: d JVPs of the step, so d <= 64. Good values: 20 steps
         of RK4 or 100 of Euler.
+    max_steps
+        Newton iterations of the inverse; 20 are plenty when the step is short enough for Φ to be
+        injective.
+    inverse
+        Set by `reversed()`: a step is x = Φ_{t',t}^{-1}(y), ΔA = U_t(y) − U_t'(x) − log|det ∂Φ/∂x|.
+        A Runge–Kutta step backwards is not the inverse of the step forwards (3e-5 apart at usual
+        steps); the work of a reversal needs the inverse.
 
     References
     ----------
@@ -84,120 +84,61 @@ class Transport(AbstractProcess):
     path: AbstractAnnealing
     drift: Callable = Zero()
     integrator: RungeKutta = RK4()
+    max_steps: int = integer(least=1, default=20)
+    inverse: bool = eqx.field(static=True, default=False)
 
     def flow(self, t: Time, t_next: Time, x: X) -> X:
         """Return Φ_{t,t'}(x)."""
         return self.integrator(lambda s, y: path_drift(self.path, self.drift, s, y), t, t_next, x)
 
-    def map(self, t: Time, t_next: Time, x: X) -> tuple[X, Scalar, Scalar]:
-        """Return Φ(x), log|det ∂Φ/∂x| and the sign of the determinant."""
-        if isinstance(self.drift, Zero):
-            zero = no_weight(x).high
-            return x, zero, zero + 1
-        return with_log_det(lambda v: self.flow(t, t_next, v), x)
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U at (t, x)."""
-        held = energy_terms(self.path.at(t), x) if energy is None else energy
-        return State(x, no_weight(x), context, held)
-
     def move(self, t: Time, t_next: Time, x: X) -> tuple[X, Scalar, Flag]:
-        """Return Φ(x), log|det ∂Φ/∂x| and whether the map folds there."""
-        y, log_det, sign = self.map(t, t_next, x)
-        return y, log_det, sign <= 0
+        """Return where x goes, the log|det| of that map (NaN if Newton's method did not converge).
+
+        The third value says whether Φ folds there or no x was found.
+        """
+        if isinstance(self.drift, Zero):
+            zero = jnp.zeros((), real_dtype(x))
+            return x, zero, jnp.zeros((), bool)
+        if not self.inverse:
+            y, log_det, sign = with_log_det(lambda v: self.flow(t, t_next, v), x)
+            return y, log_det, sign <= 0
+        guess, search = self.flow(t, t_next, x), Newton(self.max_steps)
+        found, log_det, sign = inverse_with_log_det(
+            lambda v: self.flow(t_next, t, v), x, guess, search
+        )
+        return found.x, log_det, (sign <= 0) | ~found.converged
+
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return energy_terms(self.path.at(t), x) if energy is None else energy, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move along Φ and add U_t(x) − U_t'(y) + log|det ∂Φ|."""
-        return self.arrive(state, t_next, *self.move(t, t_next, state.x))
-
-    def arrive(self, state: State, t_next: Time, y: X, log_det: Scalar, failed: Flag):
-        """Return the state after a map to y with the given log-determinant."""
+        """Move along the map and add U_t(x) − U_t'(y) + log|det|."""
+        y, log_det, failed = self.move(t, t_next, state.x)
         energy = energy_terms(self.path.at(t_next), y)
         increment = log_det - energy_difference(energy, state.energy)
-        log_weight = state.log_weight.add(park(increment, state.energy, energy))
-        info = TransportInfo(self.cost(energy=1), log_det, failed)
-        return State(y, log_weight, state.context, energy), info
+        increment = zero_weight_behind_walls(increment, state.energy, energy)
+        info = Info(cost=self.cost(energy=1), log_det=log_det, failed=failed)
+        return state.moved(y, energy, increment=increment), info
 
     def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
-        """Return what the map costs, with what else a step evaluates."""
+        """Return the cost of Φ (Newton's iterations not counted) and of what else a step does."""
         stages = 0 if isinstance(self.drift, Zero) else len(self.integrator.b)
         return Cost.of(energy, gradient + stages, stages)
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
-        """Return r = div b − b·∇U_t − ∂_t U_t."""
         return transport_rate(self.path, self.drift, t, x, key)
 
-    def reversed(self) -> "AbstractProcess":
+    def reversed(self) -> "Transport":
         """Return the inverse map (itself for `Zero`)."""
         if isinstance(self.drift, Zero):
             return self
-        return InverseTransport(self.path, self.drift, self.integrator)
+        return Transport(self.path, self.drift, self.integrator, self.max_steps, not self.inverse)
 
-    def explain(self, info: TransportInfo) -> str:
-        """Return the sentence for a folded map."""
+    @property
+    def failure(self) -> str:
+        if self.inverse:
+            return "the inverse transport did not converge or the map folds: halve the step"
         return (
             "the transport map is not injective (its Jacobian has a determinant <= 0): halve the "
             "step, as in uniform_times(2 * n), or use integrator=RK4()"
         )
-
-
-class InverseTransport(AbstractProcess):
-    r"""x = Φ_{t,t'}^{-1}(y) by Newton's method, ΔA = U_t'(y) − U_t(x) − log|det ∂Φ/∂x|.
-
-    A Runge–Kutta step backwards is not the inverse of the step forwards (3e-5 apart at usual
-    steps); the work of a reversal needs the inverse. If Newton does not converge the
-    log-determinant is NaN and the run stops.
-
-    Parameters
-    ----------
-    path, drift, integrator
-        Of the `Transport` whose steps are undone.
-    max_steps
-        Newton iterations; 20 are plenty when the step is short enough for Φ to be injective.
-    """
-
-    path: AbstractAnnealing
-    drift: Callable
-    integrator: RungeKutta
-    max_steps: int = eqx.field(static=True, default=20)
-
-    @property
-    def forward(self) -> Transport:
-        """The transport whose steps are undone."""
-        return Transport(self.path, self.drift, self.integrator)
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U at (t, x)."""
-        return self.forward.init(x, t, context=context, energy=energy, key=key)
-
-    def move(self, t: Time, t_next: Time, y: X) -> tuple[X, Scalar, Flag]:
-        """Return x = Φ^{-1}(y), −log|det ∂Φ/∂x| and whether it was not found or Φ folds there."""
-        search, guess = Newton(self.max_steps), self.forward.flow(t, t_next, y)
-        found = search(lambda v: self.forward.flow(t_next, t, v), y, guess)
-        _, log_det, sign = self.forward.map(t_next, t, found.x)
-        log_det = jnp.where(found.converged, -log_det, jnp.nan)
-        return found.x, log_det, (sign <= 0) | ~found.converged
-
-    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next by the inverse of the forward map from t_next to t."""
-        return self.forward.arrive(state, t_next, *self.move(t, t_next, state.x))
-
-    def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
-        """Return the cost of the forward map, Newton's iterations not counted."""
-        return self.forward.cost(energy=energy, gradient=gradient)
-
-    def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
-        """Return the rate of the forward transport."""
-        return self.forward.log_weight_rate(t, x, key=key)
-
-    def reversed(self) -> Transport:
-        """Return the forward transport."""
-        return self.forward
-
-    def explain(self, info: TransportInfo) -> str:
-        """Return the sentence for an inverse that was not found."""
-        return "the inverse transport did not converge or the map folds: halve the step"

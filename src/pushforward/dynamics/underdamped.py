@@ -13,16 +13,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._errors import InputError
-from .._tree import concrete, scalar
-from .._typing import Context, PRNGKey, Scalar, Time, V, X
+from .._fields import non_negative, positive
+from .._tree import scalar
+from .._typing import PRNGKey, Scalar, Time, V, X
 from ..networks import Zero
 from ..paths import AbstractAnnealing
 from ..spaces import as_manifold
 from ..targets import energy_and_gradient, energy_difference
-from .base import AbstractProcess, State, no_weight, park
+from .base import AbstractProcess, Info, State, zero_weight_behind_walls
 from .rate import transport_rate
-from .transport import Euler, InverseTransport, RungeKutta, Transport, TransportInfo
+from .transport import Euler, RungeKutta, Transport
 
 
 class UnderdampedLangevin(AbstractProcess):
@@ -45,7 +45,7 @@ class UnderdampedLangevin(AbstractProcess):
         smallest width of the target.
     integrator
         Of T: `Euler()`, `Heun()` or `RK4()`.
-    backward
+    inverse
         Set by `reversed()`: T is then the inverse map.
 
     References
@@ -57,25 +57,15 @@ class UnderdampedLangevin(AbstractProcess):
     start_gradients: ClassVar[int] = 1
     path: AbstractAnnealing
     drift: Callable = Zero()
-    gamma: Scalar = eqx.field(default=2.0, converter=scalar)
-    tau: Scalar = eqx.field(default=0.1, converter=scalar)
+    gamma: Scalar = non_negative(default=2.0, converter=scalar)
+    tau: Scalar = positive(default=0.1, converter=scalar, example=0.1)
     integrator: RungeKutta = Euler()
-    backward: bool = eqx.field(static=True, default=False)
+    inverse: bool = eqx.field(static=True, default=False)
 
-    def __check_init__(self):
-        for name, least in (("gamma", "0 or more"), ("tau", "positive")):
-            known = concrete(getattr(self, name))
-            if known is not None and ((known < 0) | ((known == 0) & (name == "tau"))).any():
-                raise InputError(f"{name} = {known}, expected {least}: {name}=0.1")
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U, ∇U and a momentum p ~ N(0, 1)."""
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
         held, gradient = energy_and_gradient(self.path.at(t), x)
         momentum = as_manifold(self.path.space).noise(x, key=key)
-        held = held if energy is None else energy
-        return State(x, no_weight(x), context, held, (momentum, gradient))
+        return held if energy is None else energy, (momentum, gradient)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move from t to t_next: one gradient, and what the map of the drift costs."""
@@ -84,9 +74,9 @@ class UnderdampedLangevin(AbstractProcess):
         x, p, energy, gradient, work, info = self.conservative(
             t, t_next, state.x, p, state.energy, gradient
         )
-        log_weight = state.log_weight.add(park(-work, state.energy, energy))
+        increment = zero_weight_behind_walls(-work, state.energy, energy)
         p = self._refresh(x, p, jax.random.fold_in(key, 1))
-        return State(x, log_weight, state.context, energy, (p, gradient)), info
+        return state.moved(x, energy, (p, gradient), increment=increment), info
 
     def conservative(self, t: Time, t_next: Time, x: X, p: V, energy: Any, gradient: V):
         """Return (x, p, U, ∇U, work, info) after B A T A B: work = H_b − H_a − log|det ∂T|."""
@@ -100,33 +90,31 @@ class UnderdampedLangevin(AbstractProcess):
 
         start = space.inner(p, p)
         p = kick(p, gradient)
-        x, log_det, failed = self._mover().move(t, t_next, drifted(x, p))
+        x, log_det, failed = self._transport.move(t, t_next, drifted(x, p))
         x = drifted(x, p)
         new_energy, gradient = energy_and_gradient(self.path.at(t_next), x)
         p = kick(p, gradient)
         kinetic = 0.5 * (space.inner(p, p) - start)
         work = energy_difference(new_energy, energy) + kinetic - log_det
-        cost = self._mover().cost(gradient=1)
-        return x, p, new_energy, gradient, work, TransportInfo(cost, log_det, failed)
+        info = Info(cost=self._transport.cost(gradient=1), log_det=log_det, failed=failed)
+        return x, p, new_energy, gradient, work, info
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
-        """Return r = div b − b·∇U_t − ∂_t U_t, that of the overdamped process."""
         return transport_rate(self.path, self.drift, t, x, key)
 
     def reversed(self) -> "UnderdampedLangevin":
         """Return the kernel with the inverse map; momenta are retraced with the opposite sign."""
         return UnderdampedLangevin(
-            self.path, self.drift, self.gamma, self.tau, self.integrator, not self.backward
+            self.path, self.drift, self.gamma, self.tau, self.integrator, not self.inverse
         )
 
-    def explain(self, info: TransportInfo) -> str:
-        """Return the sentence for a folded map."""
-        return self._mover().explain(info)
+    @property
+    def failure(self) -> str:
+        return self._transport.failure
 
-    def _mover(self) -> Transport | InverseTransport:
-        transport = Transport(self.path, self.drift, self.integrator)
-        inverse = InverseTransport(self.path, self.drift, self.integrator)
-        return inverse if self.backward and not isinstance(self.drift, Zero) else transport
+    @property
+    def _transport(self) -> Transport:
+        return Transport(self.path, self.drift, self.integrator, inverse=self.inverse)
 
     def _refresh(self, x: X, p: V, key: PRNGKey) -> V:
         keep = jnp.exp(-0.5 * self.gamma * self.tau)

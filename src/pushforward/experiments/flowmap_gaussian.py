@@ -61,7 +61,7 @@ def recipe(config, key):
     """Return the map of the first method; its one-step kernel has exact weights."""
     base, target = laws(config)
     path = pf.paths.Annealing(base, target)  # only its ends matter for the weights here
-    weighted = eqx.Partial(pf.dynamics.FlowMapKernel, path=path, folds=pf.dynamics.SignedWeights())
+    weighted = eqx.Partial(pf.dynamics.FlowMapKernel, path=path, signed=True)
     return dataclasses.replace(parts(config, config.methods[0]), kernel=weighted)
 
 

@@ -17,7 +17,8 @@ from .inverse import AbstractInverse as AbstractInverse
 from .inverse import FixedPoint as FixedPoint
 from .inverse import Newton as Newton
 from .inverse import Solution as Solution
-from .jacobian import with_log_det as with_log_det
+from .inverse import inverse_with_log_det as inverse_with_log_det
+from .inverse import with_log_det as with_log_det
 from .map_bijection import MapBijection as MapBijection
 from .multiscale import AbstractLinkConditional as AbstractLinkConditional
 from .multiscale import DoublingLayer as DoublingLayer

@@ -33,11 +33,9 @@ class Chain(AbstractBijection):
             )
 
     def forward(self, x: X) -> tuple[X, Scalar]:
-        """Apply the layers in order."""
         return self._scanned(lambda layer, y: layer.forward(y), x, reverse=False)
 
     def inverse(self, y: X) -> tuple[X, Scalar]:
-        """Undo the layers, the last one first."""
         return self._scanned(lambda layer, x: layer.inverse(x), y, reverse=True)
 
     def _scanned(self, apply: Callable, x: PyTree, reverse: bool) -> tuple[X, Scalar]:
@@ -56,9 +54,7 @@ class Invert(AbstractBijection):
     bijection: AbstractBijection
 
     def forward(self, x: X) -> tuple[X, Scalar]:
-        """Return the inverse map of x."""
         return self.bijection.inverse(x)
 
     def inverse(self, y: X) -> tuple[X, Scalar]:
-        """Return the forward map of y."""
         return self.bijection.forward(y)

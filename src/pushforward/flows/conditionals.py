@@ -48,7 +48,6 @@ class CharacterConditional(AbstractLinkConditional):
         self.group = group
 
     def log_prob(self, x: Array, a: Array, c: Array) -> Array:
-        """Return log q(X | A, C) at every site."""
         overlap, n = self.group.overlap, self.group.n
         pair = self._log_w(overlap(x, a) / n) + self._log_w(overlap(c, x) / n)
         return pair - self._log_w(overlap(c, a) / n, 1)

@@ -19,7 +19,8 @@ from jax.scipy.special import ndtr
 from jaxtyping import ArrayLike
 
 from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import positive
+from .._tree import scalar
 from .._typing import Array, Context, Float, Scalar, Time, V, X
 from ..networks.flow_map import AbstractFlowMap, time_pair
 from ..paths.affine import AbstractAffine
@@ -47,18 +48,12 @@ class GaussianFlowMap(AbstractFlowMap):
     """
 
     tied: ClassVar[bool] = True
+    both_ways: ClassVar[bool] = True
     path: AbstractAffine
-    mean: Float[Array, "..."]
-    scale: Float[Array, "..."]
-    both_ways: bool = eqx.field(static=True)
-
-    def __init__(self, path: AbstractAffine, mean: ArrayLike, scale: ArrayLike):
-        self.path, self.mean, self.scale = path, scalar(mean), scalar(scale)
-        _check_positive(self.scale)
-        self.both_ways = True
+    mean: Float[Array, "..."] = eqx.field(converter=scalar)
+    scale: Float[Array, "..."] = positive(converter=scalar)
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
-        """Return X_{s,t}(x), exactly x at s = t."""
         s, t = time_pair(s, t)
         a, b = self.path.coefficients(s), self.path.coefficients(t)
         sigma_s, sigma_t = (_width(self.path, self.scale, time)[0] for time in (s, t))
@@ -66,11 +61,9 @@ class GaussianFlowMap(AbstractFlowMap):
         return x + (b.beta - a.beta) * self.mean + stretch * (x - a.beta * self.mean)
 
     def velocity(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return (X_{s,t}(x) − x)/(t − s), b_s(x) at s = t."""
         return _divided(self, s, t, x)
 
     def drift(self, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return b_t(x)."""
         c = self.path.coefficients(t)
         sigma, rate = _width(self.path, self.scale, t)
         return c.dbeta * self.mean + (rate / sigma) * (x - c.beta * self.mean)
@@ -97,11 +90,11 @@ class QuantileFlowMap(AbstractFlowMap):
     """
 
     tied: ClassVar[bool] = True
+    both_ways: ClassVar[bool] = True
     path: AbstractAffine
-    weights: Float[Array, " k"]
     means: Float[Array, " k"]
-    scales: Float[Array, " k"]
-    both_ways: bool = eqx.field(static=True)
+    weights: Float[Array, " k"] = positive()
+    scales: Float[Array, " k"] = positive()
 
     def __init__(
         self, path: AbstractAffine, weights: ArrayLike, means: ArrayLike, scales: ArrayLike
@@ -112,14 +105,10 @@ class QuantileFlowMap(AbstractFlowMap):
                 f"weights and means have shapes {weights.shape} and {means.shape}, expected (k,) "
                 "for both: QuantileFlowMap(Linear(), [.3, .7], [1., -1.], .25)"
             )
-        _check_positive(weights)
         self.path, self.weights, self.means = path, weights / jnp.sum(weights), means
         self.scales = jnp.broadcast_to(scalar(scales), means.shape)
-        _check_positive(self.scales)
-        self.both_ways = True
 
     def __call__(self, s: Time, t: Time, x: Scalar, *, context: Context = None, key=None) -> Scalar:
-        """Return F_t^{-1}(F_s(x)) for one number x, exactly x at s = t."""
         s, t = time_pair(s, t)
         if jnp.shape(x) != ():
             raise InputError(
@@ -135,7 +124,6 @@ class QuantileFlowMap(AbstractFlowMap):
         return Gaussians(jnp.log(self.weights), self.means[:, None], self.scales[:, None] ** 2)
 
     def velocity(self, s: Time, t: Time, x: Scalar, *, context: Context = None, key=None) -> Scalar:
-        """Return (X_{s,t}(x) − x)/(t − s), b_s(x) at s = t."""
         return _divided(self, s, t, x)
 
     def drift(self, t: Time, x: Scalar, *, context: Context = None, key=None) -> Scalar:
@@ -205,15 +193,12 @@ class ProductFlowMap(AbstractFlowMap):
         return cls(stacked)
 
     def __call__(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> X:
-        """Return X_{s,t}(x) for x of shape (d,)."""
         return eqx.filter_vmap(lambda m, y: m(s, t, y))(self.maps, x)
 
     def velocity(self, s: Time, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return v_{s,t}(x)."""
         return eqx.filter_vmap(lambda m, y: m.velocity(s, t, y))(self.maps, x)
 
     def drift(self, t: Time, x: X, *, context: Context = None, key=None) -> V:
-        """Return b_t(x)."""
         return eqx.filter_vmap(lambda m, y: m.drift(t, y))(self.maps, x)
 
 
@@ -229,9 +214,3 @@ def _divided(flow: AbstractFlowMap, s: Time, t: Time, x: X) -> V:
     s, t = time_pair(s, t)
     step = jnp.where(s == t, 1, t - s)
     return jnp.where(s == t, flow.drift(s, x), (flow(s, t, x) - x) / step)
-
-
-def _check_positive(value: Array) -> None:
-    known = concrete(value)
-    if known is not None and not (known > 0).all():
-        raise InputError(f"weights and scales must be positive, got {known}")

@@ -53,11 +53,9 @@ class FromFlowjax(AbstractBijection):
         )
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (f(x), log|det ∂f|)."""
         return _thawed(self.bijection).transform_and_log_det(x)
 
     def inverse(self, y: Array) -> tuple[Array, Scalar]:
-        """Return (f^{-1}(y), log|det ∂f^{-1}|)."""
         return _thawed(self.bijection).inverse_and_log_det(y)
 
 

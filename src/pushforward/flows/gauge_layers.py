@@ -84,7 +84,6 @@ class ResidualLayer(AbstractBijection):
         return self.bound * c / (1 + jnp.sum(jnp.abs(c), axis=0, keepdims=True))
 
     def forward(self, x: Array) -> tuple[Array, Scalar]:
-        """Return (θ', log J)."""
         a, b = self._loops(x)
         return self._moved(x, -a), compensated_sum(jnp.log1p(-b))
 

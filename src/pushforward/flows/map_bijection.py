@@ -7,8 +7,7 @@ from .._tree import scalar
 from .._typing import Scalar, Time, X
 from ..networks.flow_map import AbstractFlowMap
 from ..spaces import AbstractBijection
-from .inverse import AbstractInverse, Newton, Solution
-from .jacobian import with_log_det
+from .inverse import AbstractInverse, Newton, inverse_with_log_det, with_log_det
 
 
 class MapBijection(AbstractBijection):
@@ -32,17 +31,12 @@ class MapBijection(AbstractBijection):
     search: AbstractInverse = Newton()
 
     def forward(self, x: X) -> tuple[X, Scalar]:
-        """Return (X_{s,t}(x), log|det ∇X|)."""
         y, log_det, sign = with_log_det(lambda v: self.map(self.s, self.t, v), x)
         return y, jnp.where(sign > 0, log_det, jnp.nan)
 
     def inverse(self, y: X) -> tuple[X, Scalar]:
-        """Return (x, −log|det ∇X(x)|) with X_{s,t}(x) = y; NaN if it was not found."""
-        found = self.solve(y)
-        _, log_det = self.forward(found.x)
-        return found.x, jnp.where(found.converged, -log_det, jnp.nan)
-
-    def solve(self, y: X) -> Solution:
-        """Return the search for x with X_{s,t}(x) = y."""
         guess = self.map(self.t, self.s, y) if self.map.both_ways else y
-        return self.search(lambda v: self.map(self.s, self.t, v), y, guess)
+        found, log_det, sign = inverse_with_log_det(
+            lambda v: self.map(self.s, self.t, v), y, guess, self.search
+        )
+        return found.x, jnp.where(sign > 0, log_det, jnp.nan)

@@ -139,7 +139,6 @@ class MultiscaleFlow(AbstractFlow):
         self.space = LinkSpace(space.group, Lattice(tuple(shape)))
 
     def sample_with_log_prob(self, *, key: PRNGKey) -> tuple[Array, Scalar]:
-        """Draw the coarsest field, double it; return the finest and log q."""
         x = self.prior.sample(key=jax.random.fold_in(key, 0))
         log_q = [self.prior.log_prob(x)]
         for k, layer in enumerate(self.layers):
@@ -148,7 +147,6 @@ class MultiscaleFlow(AbstractFlow):
         return x, compensated_sum(jnp.stack(log_q))
 
     def __call__(self, x: Array) -> Scalar:
-        """Return −log q."""
         return -self.levels(x)[0][1]
 
     def levels(self, x: Array) -> list[tuple[Array, Scalar]]:

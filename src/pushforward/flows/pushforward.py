@@ -23,7 +23,6 @@ class AbstractFlow(AbstractDistribution):
         """Draw x and return (x, log q(x))."""
 
     def sample(self, *, key: PRNGKey) -> X:
-        """Draw one exact sample."""
         return self.sample_with_log_prob(key=key)[0]
 
 
@@ -58,13 +57,11 @@ class Pushforward(AbstractFlow):
         self.base, self.bijection, self.space = base, bijection, base.space
 
     def sample_with_log_prob(self, *, key: PRNGKey) -> tuple[X, Scalar]:
-        """Draw z and return (f(z), log r(z) − log|det ∂f|)."""
         z = self.base.sample(key=key)
         x, log_det = self.bijection.forward(z)
         return x, self.base.log_prob(z) - log_det
 
     def __call__(self, x: X) -> Scalar:
-        """Return −log q(x), by the inverse."""
         z, log_det = self.bijection.inverse(x)
         return self.base(z) - log_det
 

@@ -11,9 +11,7 @@ from .bridges import Proposal as Proposal
 from .bridges import backward_works as backward_works
 from .bridges import forward_works as forward_works
 from .bridges import propose_swap as propose_swap
-from .exchange import ExchangeInfo as ExchangeInfo
 from .exchange import ReplicaExchange as ReplicaExchange
-from .exchange import SwapInfo as SwapInfo
 from .hmc import HMC as HMC
 from .hmc import Leapfrog as Leapfrog
 from .hmc import Omelyan2 as Omelyan2

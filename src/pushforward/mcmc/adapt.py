@@ -12,6 +12,7 @@ With α_m the acceptance of update m, m = 1, 2, ..,
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._fields import in_unit_interval, non_negative, positive
 from .._tree import scalar
 from .._typing import Scalar
 
@@ -41,10 +42,10 @@ class DualAveraging(eqx.Module):
     section 3.2.
     """
 
-    target: Scalar = eqx.field(default=0.8, converter=scalar)
-    gamma: Scalar = eqx.field(default=0.05, converter=scalar)
-    t0: Scalar = eqx.field(default=10.0, converter=scalar)
-    kappa: Scalar = eqx.field(default=0.75, converter=scalar)
+    target: Scalar = in_unit_interval(default=0.8, converter=scalar)
+    gamma: Scalar = positive(default=0.05, example=0.05)
+    t0: Scalar = non_negative(default=10.0, example=10.0)
+    kappa: Scalar = positive(default=0.75, example=0.75)
 
     def init(self, step_size: Scalar) -> DualAveragingState:
         """Start at a guess ε_0 > 0."""

@@ -13,7 +13,7 @@ its map, so training never moves a coupling.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ from ..paths import AbstractAnnealing, Annealing, check_times
 from ..targets import AbstractEnergy, Ladder, energy_difference, energy_terms
 
 
-class Crossing(eqx.Module):
+class Crossing(NamedTuple):
     """Where a bridge leads.
 
     Attributes
@@ -62,7 +62,7 @@ class AbstractBridge(eqx.Module):
         """Cross from y ~ upper, whose terms are `energy`; return (y', lower's terms, W_b)."""
 
 
-class Proposal(eqx.Module):
+class Proposal(NamedTuple):
     """A swap before the decision: the crossings, their total work and min{1, e^{−work}}."""
 
     up: Crossing
@@ -122,12 +122,10 @@ class IdentityBridge(AbstractBridge):
     references: ClassVar[tuple[str, ...]] = ("swendsen1986",)
 
     def forward(self, lower, upper, x, energy, *, key) -> Crossing:
-        """Return x with the upper energy."""
         new = energy_terms(upper, x)
         return Crossing(x, new, energy_difference(new, energy))
 
     def backward(self, lower, upper, y, energy, *, key) -> Crossing:
-        """Return y with the lower energy."""
         new = energy_terms(lower, y)
         return Crossing(y, new, energy_difference(new, energy))
 
@@ -151,11 +149,9 @@ class FlowBridge(AbstractBridge):
     bijection: AbstractBijection
 
     def forward(self, lower, upper, x, energy, *, key) -> Crossing:
-        """Return f(x)."""
         return _mapped(self.bijection.forward, upper, x, energy)
 
     def backward(self, lower, upper, y, energy, *, key) -> Crossing:
-        """Return f^{-1}(y)."""
         return _mapped(self.bijection.inverse, lower, y, energy)
 
 
@@ -200,7 +196,6 @@ class PathBridge(AbstractBridge):
         self.times = Frozen(scalar(times))
 
     def forward(self, lower, upper, x, energy, *, key) -> Crossing:
-        """March from lower to upper."""
         kernel = self.process(self.path(lower, upper))
         return _marched(kernel, self.times.value, x, energy, key)
 

@@ -10,7 +10,7 @@ accepted with min{1, e^{−(W_f(x) + W_b(y))}}; with `IdentityBridge` this is
 The new energies are known from the crossing and handed over, never computed again.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,70 +18,23 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._errors import InputError
+from .._fields import integer
 from .._tree import take
-from .._typing import Array, Context, Count, Flag, Float, Int, PRNGKey, Time, X
+from .._typing import Array, Int, PRNGKey, Time, X
 from ..dynamics import (
     AbstractKernel,
+    Info,
     State,
     any_failed,
+    failure_of,
     march,
-    no_weight,
     reduce_particles,
 )
 from ..targets import AbstractEnergy, Ladder
 from .bridges import AbstractBridge, IdentityBridge, Proposal, propose_swap
 
 
-class SwapInfo(eqx.Module):
-    """What became of a swap, one number a pair.
-
-    Attributes
-    ----------
-    accepted, acceptance
-        Whether it was done, and its probability.
-    work, work_squared
-        D = W_f + W_b and D² (0 where not finite).
-    not_converged
-        1 where the work was no finite number.
-    """
-
-    accepted: Float[Array, " pairs"]
-    acceptance: Float[Array, " pairs"]
-    work: Float[Array, " pairs"]
-    work_squared: Float[Array, " pairs"]
-    not_converged: Int[Array, " pairs"]
-
-    @classmethod
-    def of(cls, proposal: Proposal, accept: Array) -> "SwapInfo":
-        """Read the proposals of some pairs."""
-        finite = jnp.isfinite(proposal.work)
-        work = jnp.where(finite, proposal.work, 0)
-        accepted = accept.astype(work.dtype)
-        return cls(accepted, proposal.acceptance, work, work**2, (~finite).astype(jnp.int32))
-
-
-class ExchangeInfo(eqx.Module):
-    """Info of a step.
-
-    Attributes
-    ----------
-    update
-        The local kernel's info, one number a replica, reduced over the updates.
-    swaps
-        One number a pair.
-    round_trips
-        Walkers that came back to rung 0 after having been at the last one.
-    failed
-        A local update failed.
-    """
-
-    update: Any
-    swaps: SwapInfo
-    round_trips: Count
-    failed: Flag
-
-
-class Replicas(eqx.Module):
+class Replicas(NamedTuple):
     """The memory of an exchange.
 
     Attributes
@@ -103,7 +56,13 @@ class Replicas(eqx.Module):
 class ReplicaExchange(AbstractKernel):
     r"""Local updates on a ladder of energies and swaps between neighbours.
 
-    ONE sample is the whole ladder: a leading axis of R replicas.
+    ONE sample is the whole ladder: a leading axis of R replicas. The info of a step:
+
+    - `update`: that of the local kernel, one number a replica, reduced over the updates;
+    - `swaps`, one number a pair: `accepted`, the `acceptance` min{1, e^{−D}}, `work` D = W_f + W_b
+      and `work_squared` (0 where D is not finite), `not_converged` (1 there);
+    - `round_trips`: walkers that came back to rung 0 after having been at the last one;
+    - `failed`: a local update failed.
 
     Parameters
     ----------
@@ -130,9 +89,11 @@ class ReplicaExchange(AbstractKernel):
     """
 
     references: ClassVar[tuple[str, ...]] = ("swendsen1986",)
+    stationary: ClassVar[bool] = True
+    weighted: ClassVar[bool] = False
     kernel: AbstractKernel
     bridge: AbstractBridge = IdentityBridge()
-    updates_per_swap: int = eqx.field(static=True, default=1)
+    updates_per_swap: int = integer(least=1, default=1)
     backward: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
@@ -151,18 +112,6 @@ class ReplicaExchange(AbstractKernel):
                 f"each of the {self.num_replicas - 1} pairs: eqx.filter_vmap(make)(jnp.arange("
                 f"{self.num_replicas - 1}))"
             )
-        if self.updates_per_swap < 1:
-            raise InputError(f"updates_per_swap must be at least 1, got {self.updates_per_swap}")
-
-    @property
-    def stationary(self) -> bool:
-        """True: the product of the rungs stays."""
-        return True
-
-    @property
-    def weighted(self) -> bool:
-        """False: no weight changes."""
-        return False
 
     @property
     def path(self) -> Ladder:
@@ -174,14 +123,11 @@ class ReplicaExchange(AbstractKernel):
         """Number of rungs R."""
         return self.path.num
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the replicas with their energies; walker r stands on rung r."""
-        states = self._init(x, t, context, energy, key)
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        """Return the energies and the memories of all replicas; walker r stands on rung r."""
+        energy, memory = self._begin(x, t, energy, key)
         label = jnp.arange(self.num_replicas, dtype=jnp.int32)
-        memory = Replicas(states.memory, label, (label == 0).astype(jnp.int32))
-        return State(x, no_weight(x), context, states.energy, memory)
+        return energy, Replicas(memory, label, (label == 0).astype(jnp.int32))
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Update, swap the even pairs, update, swap the odd pairs."""
@@ -199,24 +145,27 @@ class ReplicaExchange(AbstractKernel):
             updates.append(update)
             trips = trips + arrived
         update = reduce_particles(jax.tree.map(lambda *a: jnp.stack(a), *updates))
-        info = ExchangeInfo(update, self._by_pair(swaps), trips, any_failed(update))
-        return state, info
+        return state, Info(
+            update=update,
+            swaps=self._by_pair(swaps),
+            round_trips=trips,
+            failed=any_failed(update),
+        )
 
     def reversed(self) -> "ReplicaExchange":
         """Return the reversed updates and the swaps, which are reversible, in reverse order."""
         kernel = self.kernel.reversed()
         return ReplicaExchange(kernel, self.bridge, self.updates_per_swap, not self.backward)
 
-    def explain(self, info: ExchangeInfo) -> str:
+    def failure(self, info: Info) -> str:
         """Return the sentence of the first local kernel that failed."""
         failed = [any_failed(take(info.update, r)) for r in range(self.num_replicas)]
         r = int(jnp.argmax(jnp.stack(failed)))
-        return f"at replica {r}: {self.kernel.explain(take(info.update, r))}"
+        return f"at replica {r}: {failure_of(self.kernel, take(info.update, r))}"
 
-    def _init(self, x: X, t: Time, context: Context, energy: Any, key: PRNGKey) -> State:
+    def _begin(self, x: X, t: Time, energy: Any, key: PRNGKey) -> tuple[Any, PyTree]:
         def one(kernel, x, energy, r):
-            key_r = jax.random.fold_in(key, r)
-            return kernel.init(x, t, context=context, energy=energy, key=key_r)
+            return kernel.begin(x, t, energy, jax.random.fold_in(key, r))
 
         return eqx.filter_vmap(one)(self.kernel, x, energy, jnp.arange(self.num_replicas))
 
@@ -224,15 +173,15 @@ class ReplicaExchange(AbstractKernel):
         times = jnp.broadcast_to(t, (self.updates_per_swap + 1,))
 
         def one(kernel, x, energy, memory, r):
-            start = State(x, no_weight(x), state.context, energy, memory)
+            start = state.moved(x, energy, memory)
             end, seen = march(kernel, start, times, key=jax.random.fold_in(key, r))
             return end.x, end.energy, end.memory, reduce_particles(seen.info)
 
+        replicas = state.memory
         x, energy, memory, info = eqx.filter_vmap(one)(
-            self.kernel, state.x, state.energy, state.memory.kernel, jnp.arange(self.num_replicas)
+            self.kernel, state.x, state.energy, replicas.kernel, jnp.arange(self.num_replicas)
         )
-        memory = Replicas(memory, state.memory.label, state.memory.heading)
-        return State(x, state.log_weight, state.context, energy, memory), info
+        return state.moved(x, energy, replicas._replace(kernel=memory)), info
 
     def _swap(self, state: State, t: Time, parity: int, key: PRNGKey):
         """Swap the pairs (r, r + 1), r = parity, parity + 2, .., all at once."""
@@ -255,9 +204,9 @@ class ReplicaExchange(AbstractKernel):
 
         # A kernel's memory (a gradient, say) belongs to the energy and the place: made anew where
         # a swap was done.
-        fresh = self._init(x, t, state.context, energy, jax.random.fold_in(key, self.num_replicas))
+        _, fresh = self._begin(x, t, energy, jax.random.fold_in(key, self.num_replicas))
         new = jnp.zeros(self.num_replicas, bool).at[low].set(accept).at[high].set(accept)
-        memory = jax.tree.map(lambda a, b: _where(new, a, b), fresh.memory, state.memory.kernel)
+        memory = jax.tree.map(lambda a, b: _where(new, a, b), fresh, state.memory.kernel)
 
         walkers = (state.memory.label, state.memory.heading)
         label, heading = _exchanged(
@@ -265,11 +214,10 @@ class ReplicaExchange(AbstractKernel):
         )
         arrived = (heading[0] == -1).astype(jnp.int32)
         heading = heading.at[0].set(1).at[-1].set(-jnp.abs(heading[-1]))
-        memory = Replicas(memory, label, heading)
-        state = State(x, state.log_weight, state.context, energy, memory)
-        return state, SwapInfo.of(proposal, accept), arrived
+        state = state.moved(x, energy, Replicas(memory, label, heading))
+        return state, _swapped(proposal, accept), arrived
 
-    def _by_pair(self, swaps: dict[int, SwapInfo]) -> SwapInfo:
+    def _by_pair(self, swaps: dict[int, Info]) -> Info:
         """Interleave the halves: one row a pair, in the order of the ladder."""
 
         def rows(*halves):
@@ -279,6 +227,19 @@ class ReplicaExchange(AbstractKernel):
             return out
 
         return jax.tree.map(rows, *(swaps[parity] for parity in sorted(swaps)))
+
+
+def _swapped(proposal: Proposal, accept: Array) -> Info:
+    """Read the proposals of some pairs."""
+    finite = jnp.isfinite(proposal.work)
+    work = jnp.where(finite, proposal.work, 0)
+    return Info(
+        accepted=accept.astype(work.dtype),
+        acceptance=proposal.acceptance,
+        work=work,
+        work_squared=work**2,
+        not_converged=(~finite).astype(jnp.int32),
+    )
 
 
 def _where(flags: Array, new: Array, old: Array) -> Array:

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import InputError
-from .._tree import concrete, scalar_or_law
-from .._typing import Context, Count, Flag, PRNGKey, Scalar, Time, X
-from ..dynamics import AbstractStationary, Cost, State, no_weight
+from .._fields import checked, positive
+from .._tree import scalar_or_law
+from .._typing import Count, PRNGKey, Scalar, Time, X
+from ..dynamics import AbstractStationary, Cost, Info, State
 from ..paths import AbstractAnnealing, at_time
 from ..spaces import as_manifold
 from ..targets import AbstractEnergy, energy_and_gradient, energy_difference, gradient_and_terms
 from .mass import AbstractMass, IdentityMass
+from .metropolis import accept_or_stay
 
 
 class Splitting(eqx.Module):
@@ -49,23 +50,18 @@ def Omelyan2() -> Splitting:  # noqa: N802
     return Splitting((lam, 1 - 2 * lam, lam), (0.5, 0.5))
 
 
-class HMCInfo(eqx.Module):
-    """Info of a trajectory: min(1, e^{−ΔH}), ΔH, whether |ΔH| > 1000, and the cost."""
-
-    acceptance: Scalar
-    delta_energy: Scalar
-    diverged: Flag
-    cost: Cost
-
-
-def _count(n: Any) -> Count | int:
+def _count(n: Any) -> Any:
+    """Return an int as one of Python, an array as int32, anything else as it is."""
     if not jnp.issubdtype(getattr(n, "dtype", type(n)), jnp.integer):
-        raise InputError(f"num_steps must be an integer, got {n!r}: HMC(action, 0.1, 10)")
+        return n
     return int(n) if isinstance(n, int | np.integer) else jnp.asarray(n, jnp.int32)
 
 
 class HMC(AbstractStationary):
     r"""One trajectory of `num_steps` steps of size `step_size`, then Metropolis.
+
+    The info holds the `acceptance` min(1, e^{−ΔH}), `delta_energy` ΔH, and `diverged`, whether
+    |ΔH| > 1000.
 
     Parameters
     ----------
@@ -91,26 +87,21 @@ class HMC(AbstractStationary):
 
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
     start_gradients: ClassVar[int] = 1
+    failure: ClassVar[str] = "an HMC trajectory failed: reduce step_size"
     path: AbstractAnnealing | AbstractEnergy
-    step_size: Scalar | Callable[[Time], Scalar] = eqx.field(converter=scalar_or_law)
-    num_steps: Count | int = eqx.field(default=1, converter=lambda n: _count(n))
+    step_size: Scalar | Callable[[Time], Scalar] = positive(
+        of_time=True, converter=scalar_or_law, example=0.1
+    )
+    num_steps: Count | int = checked(
+        holds=lambda n: jnp.issubdtype(n.dtype, jnp.integer) and n >= 1,
+        expected="an integer >= 1", example=10, default=1, converter=_count,
+    )  # fmt: skip
     integrator: Splitting = Leapfrog()
     mass: AbstractMass = IdentityMass()
 
-    def __check_init__(self):
-        step = None if callable(self.step_size) else concrete(self.step_size)
-        if step is not None and not (step > 0).all():
-            raise InputError(f"step_size must be positive, got {step}")
-        count = concrete(self.num_steps)
-        if count is not None and not (count >= 1).all():
-            raise InputError(f"num_steps must be at least 1, got {count}")
-
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U and ∇U at x."""
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
         held, gradient = energy_and_gradient(self.path.at(t), x)
-        return State(x, no_weight(x), context, held if energy is None else energy, gradient)
+        return held if energy is None else energy, gradient
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Run one trajectory at the later of the two times and accept it or stay."""
@@ -125,15 +116,14 @@ class HMC(AbstractStationary):
         change, total = jax.tree.map(jnp.subtract, p_end, p), jax.tree.map(jnp.add, p_end, p)
         kinetic = 0.5 * space.inner(change, self.mass.velocity(total))
         delta = kinetic + energy_difference(energy, state.energy)
-        acceptance = jnp.where(jnp.isnan(delta), 0, jnp.exp(jnp.minimum(-delta, 0)))
-        accept = jax.random.uniform(accept_key, (), acceptance.dtype) < acceptance
-
-        new, old = (x, energy, gradient), (state.x, state.energy, state.memory)
-        x, energy, gradient = jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
-        gradients = self.num_steps * len(self.integrator.drifts)
-        diverged = ~(jnp.abs(delta) < 1000)
-        info = HMCInfo(acceptance, delta, diverged, Cost.of(gradient=gradients))
-        return State(x, state.log_weight, state.context, energy, gradient), info
+        proposal = (x, energy, gradient)
+        state, acceptance = accept_or_stay(state, proposal, delta, accept_key)
+        return state, Info(
+            acceptance=acceptance,
+            delta_energy=delta,
+            diverged=~(jnp.abs(delta) < 1000),
+            cost=Cost.of(gradient=self.num_steps * len(self.integrator.drifts)),
+        )
 
     def _trajectory(self, target: AbstractEnergy, step: Scalar, start: tuple) -> tuple:
         space = as_manifold(target.space)
@@ -158,11 +148,3 @@ class HMC(AbstractStationary):
         x, p, energy, gradient = jax.lax.fori_loop(0, self.num_steps, one, start)
         p = kick(p, -first, gradient)
         return space.project(x), p, energy, gradient
-
-    def reversed(self) -> "HMC":
-        """Return itself: detailed balance."""
-        return self
-
-    def explain(self, info: HMCInfo) -> str:
-        """Return the sentence for a failed trajectory."""
-        return "an HMC trajectory failed: reduce step_size"

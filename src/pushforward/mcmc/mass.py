@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
-from .._tree import concrete, scalar
+from .._fields import positive
+from .._tree import concrete
 from .._typing import Array, Float, PRNGKey, V, X
 from ..spaces import AbstractManifold
 
@@ -33,11 +34,9 @@ class IdentityMass(AbstractMass):
     """M = 1: momenta are the unit noise of the space."""
 
     def momentum(self, space: AbstractManifold, x: X, *, key: PRNGKey) -> V:
-        """Draw unit noise."""
         return space.noise(x, key=key)
 
     def velocity(self, p: V) -> V:
-        """Return p."""
         return p
 
 
@@ -57,13 +56,13 @@ class FourierMass(AbstractMass):
     2736.
     """
 
-    spectrum: Float[Array, "..."] = eqx.field(converter=scalar)
+    spectrum: Float[Array, "..."] = positive(hint="a spectrum is an array of positive M_k")
 
     def __check_init__(self):
         known = concrete(self.spectrum)
         if known is None:
             return
-        if known.ndim < 1 or not (known > 0).all():
+        if known.ndim < 1:
             raise InputError(f"a spectrum is an array of positive M_k, got {known}")
         reflected = known
         for axis in range(known.ndim):
@@ -75,11 +74,9 @@ class FourierMass(AbstractMass):
             )
 
     def momentum(self, space: AbstractManifold, x: X, *, key: PRNGKey) -> V:
-        """Draw white noise and colour it by √M_k."""
         return self._filtered(space.noise(x, key=key), jnp.sqrt)
 
     def velocity(self, p: V) -> V:
-        """Return F⁻¹ M_k⁻¹ F p."""
         return self._filtered(p, jnp.reciprocal)
 
     def _filtered(self, field: Array, of) -> Array:

@@ -7,30 +7,37 @@ under q, the acceptance is erfc(s/2) and the effective sample size e^{−s²}.
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._typing import Context, Count, PRNGKey, Scalar, Time, X
-from ..dynamics import AbstractStationary, Cost, State, no_weight
+from .._typing import PRNGKey, Scalar, Time, X
+from ..dynamics import AbstractStationary, Cost, Info, State
 from ..flows import sample_with_energy
 from ..paths import AbstractAnnealing
 from ..targets import AbstractDistribution, AbstractEnergy, energy_difference, energy_terms
 
 
-class MetropolisInfo(eqx.Module):
-    """Info of a move: min(1, w(y)/w(x)), proposals without a weight (rejected), and the cost."""
+def accept_or_stay(
+    state: State, proposal: tuple[X, Any, Any], loss: Scalar, key: PRNGKey
+) -> tuple[State, Scalar]:
+    """Move to `proposal` = (x, energy, memory) with probability min(1, e^{−loss}), else stay.
 
-    acceptance: Scalar
-    not_finite: Count
-    cost: Cost
+    Returns the state and the probability; a loss that is NaN is never accepted.
+    """
+    acceptance = jnp.where(jnp.isnan(loss), 0, jnp.exp(jnp.minimum(-loss, 0)))
+    accept = jax.random.uniform(key, (), acceptance.dtype) < acceptance
+    present = (state.x, state.energy, state.memory)
+    chosen = jax.tree.map(lambda a, b: jnp.where(accept, a, b), proposal, present)
+    return state.moved(*chosen), acceptance
 
 
 class IndependenceMetropolis(AbstractStationary):
     r"""Propose from a fixed law, accept with min(1, w(y)/w(x)).
 
-    The weight of the present point is cached: U in `State.energy`, −log q in `State.memory`.
+    The weight of the present point is cached: U in `State.energy`, −log q in `State.memory`. The
+    info holds the `acceptance` and counts proposals without a weight, which are rejected
+    (`not_finite`).
 
     Parameters
     ----------
@@ -46,6 +53,9 @@ class IndependenceMetropolis(AbstractStationary):
     """
 
     references: ClassVar[tuple[str, ...]] = ("tierney1994", "gabrie2022")
+    failure: ClassVar[str] = (
+        "an independence Metropolis move failed: the proposal left the finite numbers"
+    )
     path: AbstractAnnealing | AbstractEnergy
     proposal: AbstractDistribution
 
@@ -60,12 +70,9 @@ class IndependenceMetropolis(AbstractStationary):
                 f"the target lives on {self.path.space}, the proposal on {self.proposal.space}"
             )
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state with U and −log q at x."""
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
         held = energy_terms(self.path.at(t), x) if energy is None else energy
-        return State(x, no_weight(x), context, held, energy_terms(self.proposal, x))
+        return held, energy_terms(self.proposal, x)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Propose at the later of the two times and accept or stay."""
@@ -76,19 +83,6 @@ class IndependenceMetropolis(AbstractStationary):
 
         # log w(x) − log w(y), each difference summed term by term
         loss = energy_difference(energy, state.energy) - energy_difference(proposed, state.memory)
-        lost = jnp.isnan(loss)
-        acceptance = jnp.where(lost, 0, jnp.exp(jnp.minimum(-loss, 0)))
-        accept = jax.random.uniform(accept_key, (), acceptance.dtype) < acceptance
-
-        new, old = (y, energy, proposed), (state.x, state.energy, state.memory)
-        x, energy, memory = jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, old)
-        info = MetropolisInfo(acceptance, lost.astype(jnp.int32), Cost.of(energy=1))
-        return State(x, state.log_weight, state.context, energy, memory), info
-
-    def reversed(self) -> "IndependenceMetropolis":
-        """Return itself: detailed balance."""
-        return self
-
-    def explain(self, info: MetropolisInfo) -> str:
-        """Return the sentence for a failed move."""
-        return "an independence Metropolis move failed: the proposal left the finite numbers"
+        state, acceptance = accept_or_stay(state, (y, energy, proposed), loss, accept_key)
+        lost = jnp.isnan(loss).astype(jnp.int32)
+        return state, Info(acceptance=acceptance, not_finite=lost, cost=Cost.of(energy=1))

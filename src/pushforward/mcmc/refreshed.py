@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import InputError
-from .._typing import Context, PRNGKey, Time, X
-from ..dynamics import AbstractStationary, State, no_weight
+from .._typing import PRNGKey, Time, X
+from ..dynamics import AbstractStationary, Info, State
 from ..targets import AbstractAugmented
-from .hmc import HMC, HMCInfo
+from .hmc import HMC
 
 
 class Refreshed(AbstractStationary):
@@ -36,6 +36,7 @@ class Refreshed(AbstractStationary):
 
     references: ClassVar[tuple[str, ...]] = ("duane1987",)
     forgets_energy: ClassVar[bool] = True
+    failure: ClassVar[str] = HMC.failure
     hmc: HMC
 
     def __init__(self, hmc: HMC):
@@ -54,28 +55,16 @@ class Refreshed(AbstractStationary):
         """The marginal energy whose law is left invariant."""
         return self.hmc.path  # pyright: ignore[reportReturnType]
 
-    def init(
-        self, x: X, t: Time, *, context: Context = None, energy: Any = None, key: PRNGKey
-    ) -> State:
-        """Return the state at x; no energy is known, and one that is given is not kept."""
-        return State(x, no_weight(x), context)
+    def begin(self, x: X, t: Time, energy: Any, key: PRNGKey):
+        return None, None
 
-    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey) -> tuple[State, HMCInfo]:
+    def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey) -> tuple[State, Info]:
         """Redraw the auxiliary field at x, then run one trajectory at fixed field."""
         keys = [jax.random.fold_in(key, k) for k in range(3)]
         auxiliary = self.path.refresh(state.x, key=keys[0])
         hmc = eqx.tree_at(lambda h: h.path, self.hmc, self.path.given(auxiliary))
         now = jnp.maximum(t, t_next)
-        start = hmc.init(state.x, now, context=state.context, key=keys[1])
-        start = State(state.x, state.log_weight, state.context, start.energy, start.memory)
+        start = state.moved(state.x, *hmc.begin(state.x, now, None, keys[1]))
         moved, info = hmc.step(start, now, now, key=keys[2])
         info = eqx.tree_at(lambda i: i.cost.gradient, info, info.cost.gradient + 1)
-        return State(moved.x, moved.log_weight, moved.context), info
-
-    def reversed(self) -> "Refreshed":
-        """Return itself: the chain of x satisfies detailed balance."""
-        return self
-
-    def explain(self, info: HMCInfo) -> str:
-        """Return the sentence for a failed trajectory."""
-        return self.hmc.explain(info)
+        return state.moved(moved.x), info

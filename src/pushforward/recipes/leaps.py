@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from .._errors import InputError
-from .._typing import PRNGKey
+from .._typing import PRNGKey, Scalar
 from ..dynamics import AbstractJumpMethod, EventDriven, Jump, TauLeaping
 from ..networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv
 from ..objectives import Continuity
@@ -90,7 +90,7 @@ def leaps(
 
 
 def jump_kernel(
-    path: AbstractAnnealing, delta: float, method: AbstractJumpMethod, model: DriftAndFreeEnergy
+    path: AbstractAnnealing, delta: Scalar, method: AbstractJumpMethod, model: DriftAndFreeEnergy
 ) -> Jump:
     """Return the jump process with the model's rates."""
     return Jump(path, model.drift, delta, method)

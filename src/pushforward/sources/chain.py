@@ -16,8 +16,9 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._fields import integer
+from .._tree import real_dtype
 from .._typing import Array, Count, Flag, PRNGKey, Scalar, X
-from ..dynamics import AbstractKernel, any_failed, march, no_weight, reduce_particles
+from ..dynamics import AbstractKernel, any_failed, march, reduce_particles
 from .base import AbstractSource, common_length
 
 
@@ -79,7 +80,7 @@ class RunningChains(AbstractSource):
 
         def walk(x: X, j: Array):
             one_key = jax.random.fold_in(key, j)
-            times = jnp.ones(self.steps + 1, no_weight(x).high.dtype)
+            times = jnp.ones(self.steps + 1, real_dtype(x))
             start = kernel.init(x, times[0], key=jax.random.fold_in(one_key, 0))
             end, seen = march(kernel, start, times, key=jax.random.fold_in(one_key, 1))
             return end.x, seen.info

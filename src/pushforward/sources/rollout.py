@@ -15,8 +15,9 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._fields import checked, integer, positive
+from .._tree import real_dtype
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
-from ..dynamics import AbstractProcess, Trajectory, march, no_weight
+from ..dynamics import AbstractProcess, Trajectory, march
 from ..targets import AbstractDistribution, AbstractEnergy
 from .base import AbstractSource
 
@@ -113,7 +114,7 @@ class Rollout(AbstractSource):
     def init(self, model: PyTree, *, key: PRNGKey) -> Buffer:
         shape = (self.capacity, self.num_times + 1)
         x = jax.eval_shape(lambda k: _sampleable(self.process(model).path.base).sample(key=k), key)
-        dtype = no_weight(x).high.dtype
+        dtype = real_dtype(x)
         zero = jnp.zeros((), jnp.int32)
         return Buffer(
             jnp.zeros(shape, dtype),

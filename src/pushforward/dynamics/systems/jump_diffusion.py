@@ -8,24 +8,19 @@ from P(k|x0) at the start.
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from ..._errors import InputError
-from ..._typing import Array, Context, Count, Float, PRNGKey, Time
+from ..._typing import Array, Float, PRNGKey, Time
 from ...targets import Gaussians, JumpConditional
-from ..base import AbstractStationary, State, no_weight
+from ..base import AbstractKernel, Info, State
 
 
-class JumpInfo(eqx.Module):
-    """Info of a lag: by how many wells it went on, modulo n."""
-
-    jumps: Count
-
-
-class JumpDiffusion(AbstractStationary):
+class JumpDiffusion(AbstractKernel):
     """One step is one lag of the jump diffusion, by its exact law.
+
+    The info counts by how many wells it went on (`jumps`, modulo n).
 
     Parameters
     ----------
@@ -39,6 +34,8 @@ class JumpDiffusion(AbstractStationary):
     """
 
     references: ClassVar[tuple[str, ...]] = ("follmer2024",)
+    stationary: ClassVar[bool] = True
+    weighted: ClassVar[bool] = False
     law: JumpConditional
 
     def __init__(self, law: JumpConditional | None = None):
@@ -54,18 +51,8 @@ class JumpDiffusion(AbstractStationary):
         """ρ(x1|x0)."""
         return self.law
 
-    def init(
-        self,
-        x: Float[Array, " 2"],
-        t: Time,
-        *,
-        context: Context = None,
-        energy: Any = None,
-        key: PRNGKey,
-    ) -> State:
-        """Return the state with a regime drawn from P(k|x)."""
-        regime = jax.random.categorical(key, self.law.posterior(x)).astype(jnp.int32)
-        return State(x, no_weight(x), context, memory=regime)
+    def begin(self, x: Float[Array, " 2"], t: Time, energy: Any, key: PRNGKey):
+        return None, jax.random.categorical(key, self.law.posterior(x)).astype(jnp.int32)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
         """Move by one lag, whatever the times."""
@@ -77,12 +64,8 @@ class JumpDiffusion(AbstractStationary):
         jumps = jax.random.categorical(jump_key, jnp.log(law.jump_weights())).astype(jnp.int32)
         k = (k + jumps) % law.num_wells
         x = law.rotations[k] @ (law.centre + decay * still + noise)
-        return State(x, state.log_weight, state.context, memory=k), JumpInfo(jumps)
+        return state.moved(x, memory=k), Info(jumps=jumps)
 
     def reversed(self) -> "JumpDiffusion":
         """Refuse: jumps go one way round."""
         raise InputError("the jump diffusion is not reversible: its wells are left in one order")
-
-    def explain(self, info: Any) -> str:
-        """Return the sentence for a failed step."""
-        return "a step of the jump diffusion failed"

@@ -6,16 +6,14 @@ a closed form.
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
-from ..._errors import InputError
-from ..._tree import concrete, scalar
-from ..._typing import Array, Context, Float, PRNGKey, Scalar, Time
+from ..._fields import integer, positive
+from ..._tree import scalar
+from ..._typing import Array, Float, PRNGKey, Scalar, Time
 from ...targets import GaussianConditional, Normal
-from ..base import AbstractStationary, State, no_weight
+from ..base import AbstractStationary, Info, State
 
 
 class OrnsteinUhlenbeck(AbstractStationary):
@@ -33,24 +31,10 @@ class OrnsteinUhlenbeck(AbstractStationary):
         Number of components.
     """
 
-    theta: Scalar
-    diffusion: Scalar
-    lag: Scalar
-    dim: int = eqx.field(static=True)
-
-    def __init__(
-        self,
-        theta: ArrayLike = 1.0,
-        diffusion: ArrayLike = 0.5,
-        lag: ArrayLike = 1.0,
-        dim: int = 1,
-    ):
-        self.theta, self.diffusion, self.lag = scalar(theta), scalar(diffusion), scalar(lag)
-        self.dim = dim
-        for name in ("theta", "diffusion", "lag"):
-            known = concrete(getattr(self, name))
-            if known is not None and not (known > 0).all():
-                raise InputError(f"{name} must be positive, got {known}")
+    theta: Scalar = positive(default=1.0, converter=scalar)
+    diffusion: Scalar = positive(default=0.5, converter=scalar)
+    lag: Scalar = positive(default=1.0, converter=scalar)
+    dim: int = integer(least=1, default=1)
 
     @property
     def path(self) -> Normal:
@@ -69,29 +53,11 @@ class OrnsteinUhlenbeck(AbstractStationary):
         bias = jnp.zeros(self.dim, variance.dtype)
         return GaussianConditional(jnp.exp(-self.theta * time), bias, variance)
 
-    def init(
-        self,
-        x: Float[Array, " dim"],
-        t: Time,
-        *,
-        context: Context = None,
-        energy: Any = None,
-        key: PRNGKey,
-    ) -> State:
-        """Return the state at x."""
-        return State(x, no_weight(x), context)
+    def begin(self, x: Float[Array, " dim"], t: Time, energy: Any, key: PRNGKey):
+        return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Draw from the law one lag later; there is nothing to tell beside."""
+        """Draw from the law one lag later."""
         law = self.exact_conditional
         mean, noise = law.gain * state.x, jax.random.normal(key, state.x.shape, state.x.dtype)
-        x = mean + jnp.sqrt(law.variances) * noise
-        return State(x, state.log_weight, state.context), None
-
-    def reversed(self) -> "OrnsteinUhlenbeck":
-        """Return itself: the stationary process is reversible."""
-        return self
-
-    def explain(self, info: Any) -> str:
-        """Return the sentence for a failed step."""
-        return "a step of the Ornstein–Uhlenbeck process failed"
+        return state.moved(mean + jnp.sqrt(law.variances) * noise), Info()
