@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pushforward import report
-from pushforward.report import style
+from pushforward.report.plots import style
 
 CSS = (Path(report.__file__).parent / "style.css").read_text()
 PAIRS = [("ink", "card"), ("ink", "ground"), ("soft", "card"), ("soft", "ground"), ("ink", "code")]
