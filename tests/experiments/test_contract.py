@@ -4,13 +4,19 @@ Two are asked in the fast tests, at a size that takes seconds; all of them at th
 the slow ones.
 """
 
+import json
+import re
+import tomllib
+
 import numpy as np
 import pytest
 
+from pushforward.estimators.findings import Finding
 from pushforward.experiments import REGISTRY
 from pushforward.harness import record
 from pushforward.harness.experiment import find, of_run, steps_key
 from pushforward.harness.lab import done_of
+from pushforward.report.facts import READ
 from pushforward.runs import RunFolder
 from pushforward.shell import export
 
@@ -45,6 +51,8 @@ def test_the_contract(name, words, tmp_path):
     assert first.rows
     page = (path / "report.html").read_text()
     assert "could not be drawn" not in page
+    assert re.search(r"numbers?( as expected|, none)[^<]*; finished in ", page), "not 'running'"
+    every_key_of_the_page_is_written(path)
     figures = {p.stem for p in (path / "figures").glob("*") if p.suffix in (".svg", ".png")}
     assert figures
 
@@ -69,6 +77,30 @@ def test_the_contract(name, words, tmp_path):
         assert len(drawn["log_weight"]) == 8
     for to, what in (("safetensors", "model"), ("npz", "series"), ("nc", "series")):
         assert all(file.exists() for file in export.export(path, to, what=what))
+
+
+def every_key_of_the_page_is_written(path):
+    """Law: whatever the page reads, a run writes (`error` of a status where it failed)."""
+    run = RunFolder.open(path)
+    documents = {
+        "status": run.status() | {"error": None},
+        "summary": run.summary(),
+        "result": next(iter(run.summary()["results"].values())),
+        "finding": {**Finding("red", "Q", "frozen")._asdict(), "stage": "hmc"},
+        "start": run.environment()[0],
+        "header": tomllib.loads(run.config())["pushforward"],
+        "done": run.stages()[0].done(),
+        "caption": {
+            key: 0
+            for note in json.loads((path / "figures" / "captions.json").read_text()).values()
+            for key in [*note, "error"]
+        },
+    }
+    assert documents.keys() == READ.keys()
+    for name, written in documents.items():
+        assert set(READ[name]) <= set(written), name
+    for found in run.summary()["findings"]:
+        assert set(found) == set(READ["finding"])
 
 
 def _value(config, key):

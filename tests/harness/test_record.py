@@ -147,7 +147,7 @@ def test_what_the_experiment_left_for_the_page(tmp_path, toy, monkeypatch):
     monkeypatch.setattr(toy.module, "run", richer)
     start(toy, tmp_path / "a")
     summary = RunFolder.open(tmp_path / "a").summary()
-    assert summary["cost"] == {"columns": ["method", "gradients"], "rows": [["toy", 7]]}
+    assert summary["cost"] == [{"method": "toy", "gradients": 7}]
     assert summary["notes"] == ["a sentence"]
 
 

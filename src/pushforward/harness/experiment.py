@@ -83,7 +83,7 @@ class Experiment:
             figures["figures"] = error
         return figures
 
-    def references(self, config: Config) -> list[Any]:
+    def references(self, config: Config, recipe: Any = None) -> list[Any]:
         """Return what `cite` walks: papers named in the docstring, classes of the recipe."""
         doc = self.module.__doc__ or ""
         numbers = re.findall(r"\b\d{4}\.\d{4,5}\b", doc)
@@ -91,7 +91,7 @@ class Experiment:
         papers += [key for key in BIBTEX if f"[{key}]" in doc]
         if not hasattr(self.module, "recipe"):
             return [*papers]
-        recipe = self.recipe(config)
+        recipe = self.recipe(config) if recipe is None else recipe
         return [*papers, recipe, recipe.kernel(recipe.model)]
 
 

@@ -86,7 +86,7 @@ class Lab:
         self.config, self.folder = config, folder
         self.key = root_key(config.seed)
         self.done = Done(self.key, self._model)
-        self.summary: dict[str, Any] = {"notes": [], "findings": [], "diagnostics": {}}
+        self.summary: dict[str, Any] = {"notes": [], "findings": [], "diagnostics": {}, "cost": []}
         self.seconds: dict[str, float] = {}
         self._experiment, self._say = experiment, say
         self._exported: Any = None
@@ -195,7 +195,7 @@ class Lab:
 
     def cost(self, rows: list[dict[str, Any]]) -> None:
         """Show a table of what was spent, one row a method."""
-        self.summary["cost"] = {"columns": list(rows[0]), "rows": [[*r.values()] for r in rows]}
+        self.summary["cost"] = list(rows)
 
     def finish(self) -> None:
         """Export the recipe's own model where none was trained: chains have one too."""

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 
 from .. import report
+from .._cite import cite
 from .._errors import ConfigError, MissingExtra, PushforwardError, Stopped, install_line
 from ..drivers import Progress, RunStatus, signals
 from ..runs import RunFolder, enable_compile_cache, is_run, next_free
@@ -206,10 +207,12 @@ def _run(
                 expected,
             )
             lab.finish()
+            recipe = lab.recipe if hasattr(experiment.module, "recipe") else None
+            lab.summary["references"] = cite(*experiment.references(resolved.config, recipe))
         seconds = time.perf_counter() - start
         _write_summary(lab, rows, seconds, say)
+        written = _write_page(experiment, lab, state="finished")
         folder.set_status(state="finished")
-        written = _write_page(experiment, lab)
         return Outcome(folder.path, rows, written, seconds, lab.summary["findings"])
     except BaseException as error:
         named = _of_the_user(experiment, error)
@@ -276,11 +279,11 @@ def _write_summary(lab: Lab, rows: list[dict[str, Any]], seconds: float, say: An
     )
 
 
-def _write_page(experiment: Experiment, lab: Lab) -> Path | None:
+def _write_page(experiment: Experiment, lab: Lab, state: str | None = None) -> Path | None:
     """Draw the figures and write the page; return None, and log why, where it cannot be."""
     try:
         figures = experiment.figures(lab.config, lab.done)
-        return report.write_report(lab.folder.path, figures=figures)
+        return report.write_report(lab.folder.path, figures=figures, state=state)
     except Exception as error:  # the numbers are safe; the page can be made again
         path = lab.folder.path
         lab.folder.log(f"no report: {type(error).__name__}: {error}; pushforward report {path}")
