@@ -140,11 +140,9 @@ class Samples:
 
         if not self._stacked:
             return one(values, self.log_weight)
-        members = range(self.log_weight.shape[0])
-        each = [one(take(values, s), self.log_weight[s]) for s in members]
-        value, error = [
-            jax.tree.map(lambda *a: np.stack(a), *part) for part in zip(*each, strict=True)
-        ]
+        each = [one(take(values, s), row) for s, row in enumerate(self.log_weight)]
+        parts = zip(*each, strict=True)
+        value, error = (jax.tree.map(lambda *a: np.stack(a), *part) for part in parts)
         return Estimate(value, error)
 
     def findings(self, members: Sequence[str] | None = None) -> list[Finding]:
@@ -170,11 +168,9 @@ class Samples:
         if self._populations < 4:
             self._warn_of_no_error("a mean")
             return weights.mean(values, log_weight)[0], None
-        each = [
-            weights.mean(take(self._split(values), k), part)[0]
-            for k, part in enumerate(self._split(log_weight))
-        ]
-        log_z = jnp.stack([weights.log_z(part) for part in self._split(log_weight)])
+        groups, parts = self._split(log_weight), self._split(values)
+        each = [weights.mean(take(parts, k), group)[0] for k, group in enumerate(groups)]
+        log_z = jnp.stack([weights.log_z(group) for group in groups])
         share = np.asarray(weights.normalised_weights(log_z))
 
         def combine(*leaves):
@@ -204,10 +200,7 @@ class Samples:
         )
 
     def _split(self, tree: PyTree) -> PyTree:
-        def split(leaf):
-            return leaf.reshape(self._populations, -1, *leaf.shape[1:])
-
-        return jax.tree.map(split, tree)
+        return jax.tree.map(lambda a: a.reshape(self._populations, -1, *a.shape[1:]), tree)
 
     def _each(self, f):
         if not self._stacked:

@@ -22,12 +22,8 @@ _resume = ""
 def install(time_limit: float | None = None, resume: str = "") -> None:
     """Set the handlers (main thread only).
 
-    Parameters
-    ----------
-    time_limit
-        Seconds from now after which a driver stops as if it had got SIGTERM.
-    resume
-        The command that goes on with the run, for the message.
+    After `time_limit` seconds a driver stops as it does at SIGTERM; `resume` is the command that
+    goes on with the run, for the message.
     """
     global _flag, _limit, _deadline, _resume
     _flag, _limit, _resume = None, time_limit, resume
