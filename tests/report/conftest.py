@@ -109,22 +109,6 @@ SUMMARY = {
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[31m$\\frac{&amp;"
 
 
-def means() -> np.ndarray:
-    return (np.random.RandomState(0).random_sample((40, 2)) - 0.5) * 80
-
-
-def mixture_draws(n: int, seed: int = 0) -> np.ndarray:
-    random = np.random.RandomState(seed)
-    return means()[random.randint(40, size=n)] + 1.3133 * random.standard_normal((n, 2))
-
-
-def log_density(half: float, scale: float = 1.3133, shrink: float = 1.0, size: int = 160):
-    axis = np.linspace(-half, half, size)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1)
-    distance = ((grid[:, :, None] - shrink * means()) ** 2).sum(-1) / (2 * scale**2)
-    return np.log(np.exp(-distance).mean(-1) + 1e-300) - 2 * np.log(scale)
-
-
 def every_figure() -> dict:
     """Every verb of `plots` on numbers that look like an experiment's."""
     rng, grid = np.random.default_rng(0), np.linspace(0, 1, 101)
