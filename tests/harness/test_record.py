@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pushforward as pf
 from pushforward._errors import ConfigError, InputError, NonFinite, NotARun, RunLocked, Stopped
 from pushforward.harness import record
 from pushforward.harness.experiment import find, of_run, root_key
@@ -149,6 +150,23 @@ def test_what_the_experiment_left_for_the_page(tmp_path, toy, monkeypatch):
     summary = RunFolder.open(tmp_path / "a").summary()
     assert summary["cost"] == [{"method": "toy", "gradients": 7}]
     assert summary["notes"] == ["a sentence"]
+
+
+def test_findings_are_said_and_those_of_a_baseline_are_amber(tmp_path, toy, monkeypatch):
+    def stuck(config, lab):
+        normal = pf.targets.Normal(1)
+        for name in ("chains", "beside"):
+            kernel = pf.mcmc.HMC(normal, 100.0, 1)
+            options = {"steps": 20, "initial": normal, "baseline": name == "beside"}
+            lab.simulate(name, kernel, 4, **options)
+        yield "mean", (0.5, 1.0)
+
+    monkeypatch.setattr(toy.module, "run", stuck)
+    monkeypatch.setattr(toy.module, "figures", lambda config, done: ())
+    found = start(toy, tmp_path / "a").findings
+    severities = {(one["stage"], one["severity"]) for one in found if "acceptance" in one["text"]}
+    assert severities == {("chains", "red"), ("beside", "amber")}
+    assert "red: chains: acceptance" in (tmp_path / "a/log.txt").read_text()
 
 
 def test_a_result_of_the_wrong_kind(tmp_path, toy, monkeypatch):

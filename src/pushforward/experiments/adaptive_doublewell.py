@@ -95,7 +95,7 @@ def run(config, lab):
     chains, local = (
         lab.simulate(
             name, one, parts.initial, steps=steps, observe=observables,
-            keep=pf.drivers.Keep(max(1, steps // 100), plane),
+            keep=pf.drivers.Keep(max(1, steps // 100), plane), baseline=name == "local",
         )
         for name, one in (("chains", kernel), ("local", kernel.members[0]))
     )  # fmt: skip

@@ -89,7 +89,7 @@ def run(config, lab):
     for label, one in (("trained", model), ("untrained", lab.recipe.model)):
         samples = lab.simulate(
             f"sample-{label}", lab.recipe.kernel(one), config.samples, times=lab.recipe.times,
-            observe=observables, keep=2,
+            observe=observables, keep=2, baseline=label == "untrained",
         )  # fmt: skip
         suffix = "" if label == "trained" else ", untrained"
         means = samples.mean(observables, force=True)

@@ -168,7 +168,7 @@ def run(config, lab):
         nets, (path, variance) = parts(config, "geometric", lab.key), annealing(config, "geometric")
         # the kernel and grid of the headline with b = 0: annealed importance sampling
         still = pf.networks.DriftAndFreeEnergy(pf.networks.Zero(), lambda t: 0 * t)
-        yield from sample(config, lab, "AIS", nets.kernel(still), nets.times)
+        yield from sample(config, lab, "AIS", nets.kernel(still), nets.times, baseline=True)
         leapfrog, budget = 5, price(done["sample-geometric"])
         steps = 4 * max(3, round(budget / (4 * config.walkers * (leapfrog + 1))))
         smc = pf.recipes.smc(path, pf.recipes.LocalStep(variance), num_steps=leapfrog)
