@@ -127,7 +127,7 @@ def missing_extra(feature: str, package: str, extra: str) -> MissingExtra:
 
 
 def install_line(extra: str) -> str:
-    """Return the command that adds an extra to this installation: from a clone, a file, an index."""
+    """Return the command that adds an extra to this installation: a clone, a file, an index."""
     import json
     from importlib.metadata import PackageNotFoundError, distribution
     from urllib.parse import unquote, urlparse

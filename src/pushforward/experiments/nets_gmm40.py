@@ -172,7 +172,7 @@ def run(config, lab):
         leapfrog, budget = 5, price(done["sample-geometric"])
         steps = 4 * max(3, round(budget / (4 * config.walkers * (leapfrog + 1))))
         smc = pf.recipes.smc(path, pf.recipes.LocalStep(variance), num_steps=leapfrog)
-        options = {"resample": pf.estimators.Systematic(0.5), "populations": 8}
+        options = {"resample": pf.estimators.Systematic(), "populations": 8}
         yield from sample(config, lab, "SMC", smc, pf.paths.uniform_times(steps), **options)
     seconds = {name: done[f"train-{name}"].seconds for name in trained(config)}
     lab.cost([

@@ -50,6 +50,5 @@ def to_arviz(record: Mapping[str, Any]) -> Any:
         import arviz
     except ImportError:
         raise missing_extra("the export to ArviZ", "arviz", "arviz") from None
-    if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict(groups)
-    return arviz.from_dict(**groups)
+    make: Any = arviz.from_dict
+    return make(groups) if int(arviz.__version__.split(".")[0]) >= 1 else make(**groups)

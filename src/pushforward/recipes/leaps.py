@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
@@ -83,7 +84,7 @@ def leaps(
 
     walk = eqx.Partial(jump_kernel, path, 2.0, TauLeaping())
     kernel = eqx.Partial(jump_kernel, path, delta, EventDriven())
-    horizon = Horizon(0.1, 0.5)
+    horizon = Horizon(jnp.asarray(0.1), jnp.asarray(0.5))
     source = Rollout(walk, walkers=walkers, num_times=50, refresh=refresh, horizon=horizon)
     objective = Continuity(walk, clip=1e4)
     return Recipe(model, kernel, objective, source, uniform_times(steps), path.base)
