@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._typing import Array, Context, PRNGKey, Time
-from ..targets.conditionals import AbstractConditional
+from ..targets import AbstractConditional
 from .point import AbstractPointMass
 
 

@@ -8,7 +8,7 @@ With S_k = β²C_k + α²s0² 1, r_k ∝ w_k N(x; βm_k, S_k) and q_k = S_k⁻¹
 import equinox as eqx
 
 from .._typing import Array, Context, PRNGKey, Time
-from ..targets.conditionals import Gaussians
+from ..targets import Gaussians
 from .affine import AbstractAffine
 
 

@@ -85,10 +85,7 @@ class AbstractFiniteSpace(AbstractSpace):
 class Spins(AbstractFiniteSpace):
     """Arrays of ±1, floats of JAX's default precision; a move flips one site.
 
-    Parameters
-    ----------
-    shape
-        Shape of ONE configuration, such as `(8, 8)`; an integer n means `(n,)`.
+    `shape` is that of ONE configuration, such as `(8, 8)`; an integer n means `(n,)`.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: extents(s, least=1))

@@ -73,6 +73,23 @@ class AbstractDistribution(AbstractEnergy):
         return -self(x)
 
 
+class AbstractAugmented(AbstractEnergy):
+    """A marginal: e^{−U(x)} ∝ ∫ e^{−U(x, a)} da over an auxiliary field a.
+
+    For a dear U(x) (a determinant) and a cheap U(x, a): a chain draws a given x exactly
+    (`refresh`), moves x at fixed a (`given`) and forgets a; its x have the law e^{−U}. That chain
+    is `mcmc.Refreshed`.
+    """
+
+    @abstractmethod
+    def refresh(self, x: X, *, key: PRNGKey) -> Any:
+        """Draw the auxiliary field from its law given x, ∝ e^{−U(x, ·)}."""
+
+    @abstractmethod
+    def given(self, auxiliary: Any) -> AbstractEnergy:
+        """Return the energy x -> U(x, auxiliary), up to a constant of the auxiliary field alone."""
+
+
 def energy_terms(energy: AbstractEnergy, x: X) -> Float[Array, "..."]:
     """Return the terms of a local energy, else U(x): what `State.energy` holds."""
     return energy.terms(x) if isinstance(energy, AbstractLocalEnergy) else energy(x)
