@@ -1,7 +1,7 @@
 """Energies made of a user's function, and what is checked about it.
 
-`from_log_density` is the door: it picks the kind that the space asks for and looks at eight points
-of the reference measure before any chain starts.
+`from_log_density` makes the kind of energy that fits the space, and checks it at eight points of
+the reference measure before any chain starts.
 """
 
 import math
