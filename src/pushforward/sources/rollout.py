@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._fields import checked, integer, positive
-from .._tree import real_dtype
+from .._tree import real_dtype, scalar
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
 from ..dynamics import AbstractProcess, Trajectory, march
 from ..targets import AbstractDistribution, AbstractEnergy
@@ -34,9 +34,15 @@ class Horizon(eqx.Module):
     """
 
     start: Scalar = checked(
-        holds=lambda t: (0 < t) & (t <= 1), expected="a time in (0, 1]", example=0.1, default=0.1
+        holds=lambda t: (0 < t) & (t <= 1),
+        expected="a time in (0, 1]",
+        example=0.1,
+        default=0.1,
+        converter=scalar,
     )
-    full_at: Scalar = positive(default=0.6, hint="Horizon(start=1) switches the curriculum off")
+    full_at: Scalar = positive(
+        default=0.6, converter=scalar, hint="Horizon(start=1) switches the curriculum off"
+    )
 
     def __call__(self, progress: Scalar) -> Scalar:
         """Return T."""

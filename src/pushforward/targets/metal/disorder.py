@@ -40,9 +40,9 @@ class GaussianDisorder(AbstractDisorder):
     """
 
     g: Float[Array, ""] = eqx.field(converter=scalar, default=0.0)
-    g_prime: Scalar | float = non_negative(default=1.0)
-    potential: Scalar | float = non_negative(default=0.0)
-    mass: Scalar | float = non_negative(default=0.0)
+    g_prime: Scalar = non_negative(default=1.0, converter=scalar)
+    potential: Scalar = non_negative(default=0.0, converter=scalar)
+    mass: Scalar = non_negative(default=0.0, converter=scalar)
 
     def draw(self, model: SpinFermion, *, key: PRNGKey) -> DisorderFields:
         noise = jax.random.normal(key, (3, *model.shape), model.coupling.dtype)
