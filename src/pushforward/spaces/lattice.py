@@ -3,7 +3,7 @@ r"""Periodic lattices: geometry without physics, and the fields that live on lin
 Sites are the LAST d axes of every array, so f(x + μ) is one `roll`. Links of SU(N) have the shape
 (d, N, N, \*L) complex, those of U(1) are angles (d, \*L). A link field moves on the left,
 U → e^{v} U, so momenta and gradients are elements of the algebra and HMC, Langevin and flows are
-the ones of R^n. Real fields on sites are R^V: `SiteSpace` is a `Euclidean`.
+the ones of R^n. Real fields on sites live in `Euclidean(lattice.shape)`.
 """
 
 import math
