@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from ._errors import InputError
@@ -85,14 +86,27 @@ def in_unit_interval(*, example: Any = 0.5, **options: Any) -> Any:
     return checked(holds=lambda x: (0 <= x) & (x <= 1), expected=words, example=example, **options)
 
 
-def integer(*, least: int, example: int | None = None, **options: Any) -> Any:
+def integer(*, least: int, **options: Any) -> Any:
     """Make a static field of one integer >= `least`, part of the program."""
-    words = f"an integer >= {least}"
-    return checked(
-        holds=lambda n: np.issubdtype(n.dtype, np.integer) and n >= least,
-        expected=words,
-        example=least if example is None else example,
-        converter=lambda n: operator.index(n) if isinstance(n, SupportsIndex) else n,
-        static=True,
-        **options,
-    )
+    options = {"example": least, "converter": _index, "static": True} | options
+    return checked(holds=_at_least(least), expected=f"an integer >= {least}", **options)
+
+
+def count(*, least: int, **options: Any) -> Any:
+    """Make a field of integers >= `least` as int32 arrays: a new value compiles nothing."""
+    options = {"example": least, "converter": int32} | options
+    return checked(holds=_at_least(least), expected=f"an integer >= {least}", **options)
+
+
+def int32(n: Any) -> Any:
+    """Return integers as an int32 array, anything else as it is: `count` refuses it."""
+    whole = jnp.issubdtype(jnp.result_type(n), jnp.integer)
+    return jnp.asarray(n, jnp.int32) if whole else n
+
+
+def _index(n: Any) -> Any:
+    return operator.index(n) if isinstance(n, SupportsIndex) else n
+
+
+def _at_least(least: int) -> Callable[[np.ndarray], Any]:
+    return lambda n: np.issubdtype(n.dtype, np.integer) and n >= least

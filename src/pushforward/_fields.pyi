@@ -16,3 +16,6 @@ non_negative = field
 finite = field
 in_unit_interval = field
 integer = field
+count = field
+
+def int32(n: Any) -> Any: ...

@@ -37,8 +37,7 @@ from pushforward.paths import (
     Velocity,
     ZeroEpsilon,
 )
-from pushforward.targets import asymmetric_mixture
-from pushforward.targets.conditionals import Gaussians
+from pushforward.targets import Gaussians, asymmetric_mixture
 
 DATA = np.load(Path(__file__).parents[1] / "data" / "sit_transport.npz", allow_pickle=False)
 PATHS = {"Linear": Linear(), "GVP": Trigonometric(), "VP": VariancePreserving()}

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.laws.test_one_more_kernel import RandomWalk
 
 from pushforward._errors import InputError
 from pushforward._tree import scalar
@@ -107,6 +108,7 @@ MEMBERS = {
     ),
     "ReplicaExchange": lambda: ReplicaExchange(ladder()),
     "Refreshed": lambda: metal_hmc(PseudofermionAction(SpinFermion((2, 2), 4)), 0.1, 2),
+    "RandomWalk on links": lambda: RandomWalk(annealed(wilson(2.0, SU2())), 0.2),
     "Jump": lambda: Jump(Annealing(Uniform(Ising((3, 3), 0.4).space), Ising((3, 3), 0.4))),
     "Jump, rates": lambda: Jump(
         Annealing(Uniform(Ising((3, 3), 0.4).space), Ising((3, 3), 0.4)), Pull(scalar(0.5))

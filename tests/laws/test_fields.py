@@ -15,7 +15,15 @@ import pytest
 from tests.house.code import classes, name_of
 
 from pushforward._errors import InputError
-from pushforward._fields import checked, in_unit_interval, integer, non_negative, positive
+from pushforward._fields import (
+    checked,
+    count,
+    finite,
+    in_unit_interval,
+    integer,
+    non_negative,
+    positive,
+)
 
 
 class Toy(eqx.Module):
@@ -27,6 +35,8 @@ class Toy(eqx.Module):
     decay: jax.Array = checked(
         holds=lambda x: (0 <= x) & (x < 1), expected="a number in [0, 1)", example=0.9, default=0.9
     )
+    every: jax.Array = count(least=1, default=1)
+    shift: jax.Array = finite(default=0.0)
     full: jax.Array = positive(default=1.0, hint="Toy(full=1) switches it off")
 
 

@@ -1,12 +1,9 @@
-"""Laws of bijections, of flows, and of the gauge energies they end at.
+"""Laws of bijections and of flows.
 
 0. A bijection's inverse undoes it, with the opposite log-determinant, that of its Jacobian: maps of
    a space, and constraints from R^n. An energy pushed by it and moved back is the energy.
 1. A flow's sample comes with the log-density that its inverse finds; `sample` is that sample.
 2. log q is a scalar of the sample's precision, and −U.
-3. A gauge energy is invariant under gauge transformations and lattice translations (of a flow's
-   density: only the former), and its terms add up to it.
-4. Its gradient is the derivative along e^{v} U.
 """
 
 import equinox as eqx
@@ -31,14 +28,11 @@ from pushforward.flows import (
 )
 from pushforward.paths import Linear
 from pushforward.recipes import multiscale
-from pushforward.spaces import SU2, U1, Lattice, LinkSpace
+from pushforward.spaces import U1, Lattice, LinkSpace
 from pushforward.targets import (
-    AbstractLocalEnergy,
     Bounded,
-    CharacterAction,
     LowerTriangular,
     Normal,
-    OnePlaquette,
     Parameters,
     Positive,
     Real,
@@ -62,12 +56,6 @@ class Shear(AbstractBijection):
 FLOWS = {
     "Pushforward": lambda: Pushforward(Normal(2, 0.3, 1.2), Shear()),
     "MultiscaleFlow": lambda: multiscale((2, 2), 2.0, U1(), MatchedConditional),
-}
-GAUGE = {
-    "CharacterAction, U(1)": lambda: CharacterAction(3.0, 1, Lattice((2, 4)), U1()),
-    "CharacterAction, SU(2)": lambda: CharacterAction(3.0, 2, Lattice((2, 3)), SU2()),
-    "OnePlaquette": lambda: OnePlaquette(3.0, 2, SU2()),
-    "MultiscaleFlow, SU(2)": lambda: multiscale((2, 2), 2.0, SU2()),
 }
 
 
@@ -185,31 +173,6 @@ def test_samples_come_with_their_density(name):
     np.testing.assert_allclose(again, log_q, atol=1e-10)
     np.testing.assert_allclose(minus, again, atol=1e-13)
     assert np.std(log_q) > 1e-3
-
-
-@pytest.mark.parametrize("name", GAUGE)
-def test_gauge_energies(name):
-    energy = GAUGE[name]()
-    space, group, lattice = energy.space, energy.space.group, energy.space.lattice
-    x = space.reference(key=KEY)
-    g = group.haar(lattice.shape, key=jax.random.fold_in(KEY, 1))
-    turned = jnp.stack(
-        [group.mul(group.mul(g, x[mu]), group.adjoint(lattice.shift(g, mu))) for mu in range(2)]
-    )
-    u = jax.jit(lambda y: energy(y))
-    assert float(u(turned)) == pytest.approx(float(u(x)), abs=1e-10)
-    if isinstance(energy, AbstractLocalEnergy):
-        assert float(jnp.sum(energy.terms(x))) == pytest.approx(float(u(x)), abs=1e-12)
-        moved = lattice.shift(x, 1)
-        assert float(u(moved)) == pytest.approx(float(u(x)), abs=1e-10)
-    v = space.noise(x, key=jax.random.fold_in(KEY, 2))
-
-    def along(s):
-        return float(u(space.retract(x, s * v)))
-
-    slope = (along(1e-4) - along(-1e-4)) / 2e-4
-    inner = space.inner(jax.jit(lambda y: space.gradient(energy, y))(x), v)
-    assert float(inner) == pytest.approx(slope, rel=1e-6, abs=1e-6)
 
 
 def test_members():

@@ -1,13 +1,17 @@
-"""Laws of every energy: one dictionary of all members, the same questions to each.
+"""Laws of every energy: on R^n, on links, on finite spaces; the same questions to each.
 
-1. One sample gives one real scalar of the sample's precision, single or double; vmap and a
-   loop agree.
-2. The gradient is the derivative (finite differences).
-3. The terms of a local energy add up to it.
-4. Every number is a strong-typed array, so that a second value never compiles again.
-5. A distribution samples what its energy says: E ∂_i U = 0 and E x_i ∂_i U = 1 (Stein).
-6. A batch is refused by its space with the word vmap.
-7. No public energy is missing from the dictionary.
+All of them:
+1. One sample gives one real scalar of the sample's precision, single or double.
+2. Every number is a strong-typed array, so that a second value never compiles again.
+3. A batch is refused by its space with the word vmap.
+4. The terms of a local energy add up to it.
+5. No public energy is missing from the dictionaries.
+On R^n: vmap and a loop agree; the gradient is the derivative (finite differences); a distribution
+samples what its energy says, E ∂_i U = 0 and E x_i ∂_i U = 1 (Stein).
+On links: the gradient is the derivative along e^{sX} U; gauge transformations change nothing, nor
+do translations of a local energy; a distribution is normalised, E e^{−U} = 1 under Haar.
+On finite spaces: `local_differences` are those of brute force, one for every move, and back they
+change sign; one term a site; a distribution is normalised and samples its law.
 """
 
 import functools
@@ -21,7 +25,8 @@ import pytest
 
 import pushforward.targets as targets
 from pushforward._errors import InputError
-from pushforward.spaces import Euclidean
+from pushforward.recipes import multiscale
+from pushforward.spaces import SU2, SUN, U1, AbstractManifold, Euclidean, Lattice, LinkSpace, Spins
 from pushforward.targets import (
     AbstractDistribution,
     AbstractEnergy,
@@ -29,30 +34,39 @@ from pushforward.targets import (
     AbstractLocalEnergy,
     BosonAction,
     Bounded,
+    CharacterAction,
     DenseAction,
     DoubleWell,
     Energy,
+    FiniteEnergy,
     FreeField,
     Funnel,
     Gaussians,
+    Haar,
+    Ising,
     Ladder,
     LowerTriangular,
     ManyWell,
     Mixture,
     Normal,
+    OnePlaquette,
     Phi4,
     Positive,
+    ProductMeasure,
     PseudofermionAction,
     Real,
     Simplex,
     SpinFermion,
     StudentT,
     Transformed,
+    Uniform,
+    WilsonAction,
     gaussian_mixture,
     gmm40,
     mix,
     student_mixture,
 )
+from pushforward.targets.exact import enumerate_states
 
 
 def _bounded_parameters(p):
@@ -110,6 +124,42 @@ ENERGIES = {
     "Mixed": lambda: mix([gmm40(), Normal(2)], jnp.array([0.3, 0.7])),
     "MixedLocal": lambda: mix([Phi4((2, 2), 1.0, 0.5), Normal((2, 2))], jnp.array([0.3, 0.7])),
 }
+LINKS = {
+    "WilsonAction U1": lambda: WilsonAction(2.0, Lattice((3, 2)), U1()),
+    "WilsonAction SU2": lambda: WilsonAction(2.0, Lattice((2, 3)), SU2()),
+    "WilsonAction SU3": lambda: WilsonAction(5.0, Lattice((2, 1)), SUN(3)),
+    "CharacterAction U1": lambda: CharacterAction(2.0, 1, Lattice((2, 3)), U1()),
+    "CharacterAction SU2": lambda: CharacterAction(2.0, 1, Lattice((2, 2)), SU2()),
+    "OnePlaquette SU2": lambda: OnePlaquette(2.0, 1, SU2()),
+    "CharacterAction SU2, level 2": lambda: CharacterAction(3.0, 2, Lattice((2, 3)), SU2()),
+    "Haar": lambda: Haar(LinkSpace(SU2(), Lattice((2, 2)))),
+}
+FIELD = np.linspace(-0.4, 0.7, 12).reshape(3, 4)
+LOGITS = np.random.default_rng(0).normal(size=(2, 3, 4))
+
+
+def odd_function(x):
+    flat = jnp.ravel(x)
+    return jnp.sin(2 * jnp.sum(flat * jnp.arange(12.0))) + flat[0] * flat[5] * flat[7]
+
+
+FINITE = {
+    "Ising": lambda: Ising((3, 4), 0.4407),
+    "Ising, field": lambda: Ising((3, 4), 0.3, FIELD),
+    "Ising ring": lambda: Ising(5, 0.7, 0.2),
+    "Ising, double bonds": lambda: Ising((2, 2), 0.3, 0.1),
+    "Ising, one double extent": lambda: Ising((2, 3), 0.3),
+    "Ising cube": lambda: Ising((2, 3, 2), -0.2),
+    "FiniteEnergy": lambda: FiniteEnergy(odd_function, Spins((3, 4))),
+    "Uniform": lambda: Uniform(Spins((3, 4))),
+    "ProductMeasure": lambda: ProductMeasure(LOGITS, Spins((3, 4))),
+    "mix": lambda: mix(
+        [Uniform(Spins((3, 4))), Ising((3, 4), 0.4), FiniteEnergy(odd_function, Spins((3, 4)))],
+        jnp.array([0.3, 0.5, 0.2]),
+    ),
+}
+ALL = ENERGIES | LINKS | FINITE
+DENSITY_ONLY = {"MultiscaleFlow SU2": lambda: multiscale((2, 2), 2.0, SU2())}
 DISTRIBUTIONS = [
     "Normal",
     "Normal lattice",
@@ -144,20 +194,15 @@ LOCAL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with (
-        jax.enable_x64(True),
-        jax.numpy_dtype_promotion("strict"),
-        jax.numpy_rank_promotion("raise"),
-    ):
-        yield
-
-
 @functools.cache
 def build(name):
-    """Make a member once, in double precision (the tests run under `_strict`)."""
-    return ENERGIES[name]()
+    """Make a member once, in double precision."""
+    return (ALL | DENSITY_ONLY)[name]()
+
+
+every = pytest.mark.parametrize("name", ALL)
+on_links = pytest.mark.parametrize("name", LINKS | DENSITY_ONLY)
+on_finite_spaces = pytest.mark.parametrize("name", FINITE)
 
 
 @pytest.fixture(params=ENERGIES)
@@ -185,19 +230,24 @@ def test_one_sample_gives_one_scalar(energy):
     value = eqx.filter_jit(lambda x: energy(x))(points[0])
     assert value.shape == ()
     assert value.dtype == points.dtype == jnp.float64
-    assert energy.at(0.3) is energy
     one_by_one = eqx.filter_jit(lambda xs: jax.lax.map(energy, xs))(points)
     together = eqx.filter_jit(lambda xs: jax.vmap(energy)(xs))(points)
     np.testing.assert_allclose(together, one_by_one, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ENERGIES)
+@every
 def test_single_precision_stays_single(name):
     with jax.enable_x64(False):
-        energy = ENERGIES[name]()
-        point = jax.eval_shape(lambda key: energy.space.reference(key=key), jax.random.key(0))
-        value, gradient = jax.eval_shape(lambda x: jax.value_and_grad(energy)(x), point)
-        assert {point.dtype, value.dtype, gradient.dtype} == {jnp.dtype("float32")}
+        energy = ALL[name]()
+        space = energy.space
+        point = jax.eval_shape(lambda key: space.reference(key=key), jax.random.key(0))
+        real = jnp.finfo(point.dtype).dtype
+        assert real == jax.eval_shape(energy, point).dtype == jnp.float32
+        if isinstance(space, AbstractManifold):
+            assert jax.eval_shape(lambda x: space.gradient(energy, x), point) == point
+        else:
+            both = jax.eval_shape(lambda x: (energy.terms(x), energy.local_differences(x)), point)
+            assert {leaf.dtype for leaf in both} == {real}
         if isinstance(energy, AbstractDistribution):
             draw = jax.eval_shape(lambda key: energy.sample(key=key), jax.random.key(0))
             assert draw == point
@@ -233,12 +283,16 @@ def test_lattice_energies_have_one_term_a_site(name):
     assert jax.eval_shape(lambda x: energy.terms(x), point) == point
 
 
-def test_numbers_are_strong_typed_arrays(energy):
+@every
+def test_numbers_are_strong_and_batches_are_refused(name):
+    energy = build(name)
     for leaf in jax.tree.leaves(energy):
-        if callable(leaf):
-            continue
-        assert eqx.is_array(leaf)
-        assert not leaf.weak_type
+        assert callable(leaf) or (eqx.is_array(leaf) and not leaf.weak_type)
+    space = energy.space
+    point = jax.eval_shape(lambda key: space.reference(key=key), jax.random.key(0))
+    with pytest.raises(InputError, match="vmap"):
+        space.check(jnp.zeros((5, *space.shape), point.dtype))
+    assert energy.at(0.3) is energy
 
 
 def _stein(energy, samples):
@@ -272,9 +326,91 @@ def test_the_lists_of_kinds_are_complete(names, kind):
     assert names == [name for name in ENERGIES if isinstance(build(name), kind)]
 
 
-def test_a_batch_is_refused_by_the_space(energy):
-    with pytest.raises(InputError, match="vmap"):
-        energy.space.check(jnp.zeros((5, *energy.space.shape)))
+def gauge_transformed(space, x, key):
+    group, lattice = space.group, space.lattice
+    g = group.haar(lattice.shape, key=key)
+    moved = [
+        group.mul(group.mul(g, x[mu]), group.adjoint(lattice.shift(g, mu)))
+        for mu in range(lattice.ndim)
+    ]
+    return jnp.stack(moved)
+
+
+@on_links
+def test_value_gradient_symmetry_and_terms_on_links(name):
+    energy = build(name)
+    space = energy.space
+    step = 1e-5
+
+    @jax.jit
+    def laws(key):
+        x = space.reference(key=jax.random.fold_in(key, 0))
+        v = space.noise(x, key=jax.random.fold_in(key, 1))
+        up, down = (energy(space.retract(x, s * v)) for s in (step, -step))
+        y = gauge_transformed(space, x, jax.random.fold_in(key, 2))
+        local = isinstance(energy, AbstractLocalEnergy)
+        terms = energy.terms(x) if local else energy(x)
+        shifted = energy(space.lattice.shift(x, 1)) if local else energy(x)
+        slope = space.inner(space.gradient(energy, x), v)
+        difference = (up - down) / (2 * step)
+        return energy(x), energy(y), shifted, jnp.sum(terms), slope, difference
+
+    for seed in range(2):
+        value, moved, shifted, terms, slope, difference = laws(jax.random.key(seed))
+        assert value.shape == ()
+        assert value.dtype == jnp.float64
+        np.testing.assert_allclose(moved, value, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(shifted, value, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(terms, value, rtol=1e-13)
+        np.testing.assert_allclose(slope, difference, rtol=0, atol=1e-7)
+        assert name == "Haar" or abs(slope) > 1e-3
+
+
+@pytest.mark.parametrize("name", [n for n in LINKS if n.startswith(("OnePlaquette", "Haar"))])
+def test_distributions_on_links_are_normalised(name):
+    energy = build(name)
+    keys = jax.random.split(jax.random.key(4), 20_000)
+    density = jax.jit(jax.vmap(lambda k: jnp.exp(-energy(energy.space.reference(key=k)))))(keys)
+    error = float(density.std()) / np.sqrt(20_000)
+    assert abs(density.mean() - 1) <= 4.5 * error + 1e-12
+    assert isinstance(energy, AbstractDistribution)
+
+
+@on_finite_spaces
+def test_local_differences_are_brute_force(name):
+    energy = build(name)
+    assert isinstance(energy, AbstractFiniteEnergy)
+    space = energy.space
+
+    @jax.jit
+    def compare(key):
+        x = space.reference(key=key)
+        flips = jax.vmap(lambda k: energy(space.move(x, k)) - energy(x))(jnp.arange(space.size))
+        y = space.move(x, jnp.asarray(1))
+        there, back = energy.local_differences(x), energy.local_differences(y)
+        both = jnp.stack([jnp.ravel(there)[1], jnp.ravel(back)[1]])
+        return there, flips.reshape(space.shape), both, energy.terms(x), energy(x)
+
+    for seed in range(3):
+        local, flips, both, terms, total = compare(jax.random.key(seed))
+        np.testing.assert_allclose(local, flips, rtol=0, atol=2e-14)
+        assert both[0] == -both[1]
+        assert terms.shape == space.shape
+        np.testing.assert_allclose(np.sum(terms), total, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["Uniform", "ProductMeasure"])
+def test_bases_are_normalised_and_sample_their_law(name):
+    base = build(name)
+    law = enumerate_states(base)
+    assert abs(law.log_z) < 1e-12
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draws = jax.vmap(lambda key: base.sample(key=key))(keys)
+    exact = law.mean(lambda x: x)
+    error = np.sqrt((1 - exact**2) / 20_000)
+    assert (np.abs(np.asarray(draws).mean(0) - exact) < 4.5 * error).all()
+    if isinstance(base, ProductMeasure):  # twin: labels swapped
+        assert (np.abs(np.asarray(-draws).mean(0) - exact) > 10 * error).any()
 
 
 def test_no_public_energy_is_missing():
@@ -283,12 +419,7 @@ def test_no_public_energy_is_missing():
         for cls in vars(targets).values()
         if inspect.isclass(cls) and issubclass(cls, AbstractEnergy) and not inspect.isabstract(cls)
     }
-    public = {cls for cls in public if not issubclass(cls, AbstractFiniteEnergy)}  # their own file
     public -= {targets.NumPyroEnergy}  # tests/targets/test_numpyro.py: it needs an extra
-    public -= {
-        targets.WilsonAction,
-        targets.Haar,
-        targets.CharacterAction,
-        targets.OnePlaquette,
-    }  # too
-    assert public <= {type(build(name)) for name in ENERGIES}
+    assert public <= {type(build(name)) for name in ALL}
+    on_finite = [n for n in ALL if isinstance(build(n), AbstractFiniteEnergy)]
+    assert on_finite == list(FINITE)

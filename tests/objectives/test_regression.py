@@ -24,8 +24,7 @@ from pushforward.paths import (
     Velocity,
 )
 from pushforward.sources import Dequantise, IndependentPairs, Pair
-from pushforward.targets import Normal, asymmetric_mixture
-from pushforward.targets.conditionals import Gaussians
+from pushforward.targets import Gaussians, Normal, asymmetric_mixture
 
 PATHS = {"Linear": Linear(0.8), "GVP": Trigonometric(0.8), "VP": VariancePreserving(base_scale=0.8)}
 

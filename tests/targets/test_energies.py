@@ -68,7 +68,7 @@ def test_exactly_one_of_dim_space_example():
             from_log_density(lambda x: -jnp.sum(x * x), **given)
 
 
-def test_a_hard_wall_is_legal_and_parks_the_gradient():
+def test_a_hard_wall_is_legal_and_has_no_gradient_behind_it():
     energy = Energy(
         lambda x: jnp.where(x[0] > 0, jnp.sum(x**2) / jnp.sqrt(x[0]), jnp.inf), Euclidean(2)
     )

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._errors import InputError
-from .._fields import checked, integer
+from .._fields import count, int32, integer
 from .._tree import named_leaves
 from .._typing import Count, Flag, Scalar
 from ..dynamics import State
@@ -43,10 +43,7 @@ class Keep(eqx.Module):
         Only the first so many particles (of each member of a stack); None for all.
     """
 
-    every: Count = checked(
-        holds=lambda n: n >= 1, expected="an integer >= 1", example=1, default=1,
-        converter=lambda n: jnp.asarray(n, jnp.int32),
-    )  # fmt: skip
+    every: Count = count(least=1, default=1, converter=int32)
     what: Callable[[Any], PyTree] | OfState = lambda x: x
     particles: int | None = integer(least=1, default=None)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from .._errors import InputError
 from .._typing import Array, Flag, Float, PRNGKey, Scalar, Time, V, X
-from ..networks import Zero
+from ..networks import is_zero
 from ..paths import AbstractAnnealing
 from ..spaces import as_manifold
 from ..targets import AbstractFiniteEnergy, energy_and_gradient
@@ -22,7 +22,7 @@ from ..targets import AbstractFiniteEnergy, energy_and_gradient
 
 def path_drift(path: AbstractAnnealing, drift: Callable, t: Time, x: X) -> V:
     """Return b(t, x, ∇U_t(x)); skipped for `Zero`, and ∇U is zero behind a hard wall."""
-    if isinstance(drift, Zero):
+    if is_zero(drift):
         return drift(t, x)
     return drift(t, x, energy_and_gradient(path.at(t), x)[1])
 
@@ -32,7 +32,7 @@ def transport_rate(
 ) -> Scalar:
     """Return r_t(x); the divergence is exact, or one Hutchinson probe when a key is given."""
     production = -path.denergy_dt(t, x)
-    if isinstance(drift, Zero):
+    if is_zero(drift):
         return production
     space = as_manifold(path.space)
     _, gradient = energy_and_gradient(path.at(t), x)
@@ -101,7 +101,7 @@ def path_moves(path: AbstractAnnealing, rates: Callable, delta: Scalar, t: Time,
             "and Uniform(space) as the base"
         )
     differences = energy.local_differences(x)
-    zero = isinstance(rates, Zero)
+    zero = is_zero(rates)
     one_way = jnp.zeros_like(differences) if zero else rates(t, x, differences)
     return Moves(differences, one_way, delta * energy.space.redraw(x, differences))
 

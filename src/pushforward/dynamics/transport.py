@@ -16,7 +16,7 @@ from .._fields import integer
 from .._tree import real_dtype
 from .._typing import Flag, PRNGKey, Scalar, Time, X
 from ..flows.inverse import Newton, inverse_with_log_det, with_log_det
-from ..networks import Zero
+from ..networks import Zero, is_zero
 from ..paths import AbstractAnnealing
 from ..targets import energy_difference, energy_terms
 from .base import AbstractProcess, Cost, Info, State, zero_weight_behind_walls
@@ -96,7 +96,7 @@ class Transport(AbstractProcess):
 
         The third value says whether Φ folds there or no x was found.
         """
-        if isinstance(self.drift, Zero):
+        if is_zero(self.drift):
             zero = jnp.zeros((), real_dtype(x))
             return x, zero, jnp.zeros((), bool)
         if not self.inverse:
@@ -122,7 +122,7 @@ class Transport(AbstractProcess):
 
     def cost(self, *, energy: int = 0, gradient: int = 0) -> Cost:
         """Return the cost of Φ (Newton's iterations not counted) and of what else a step does."""
-        stages = 0 if isinstance(self.drift, Zero) else len(self.integrator.b)
+        stages = 0 if is_zero(self.drift) else len(self.integrator.b)
         return Cost.of(energy, gradient + stages, stages)
 
     def log_weight_rate(self, t: Time, x: X, *, key: PRNGKey | None = None) -> Scalar:
@@ -130,7 +130,7 @@ class Transport(AbstractProcess):
 
     def reversed(self) -> "Transport":
         """Return the inverse map (itself for `Zero`)."""
-        if isinstance(self.drift, Zero):
+        if is_zero(self.drift):
             return self
         return Transport(self.path, self.drift, self.integrator, self.max_steps, not self.inverse)
 

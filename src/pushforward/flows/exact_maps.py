@@ -24,7 +24,7 @@ from .._tree import scalar
 from .._typing import Array, Context, Float, Scalar, Time, V, X
 from ..networks.flow_map import AbstractFlowMap, time_pair
 from ..paths.affine import AbstractAffine
-from ..paths.exact_velocity import ExactVelocity
+from ..paths.exact import ExactVelocity
 from ..targets import Gaussians
 
 BISECTIONS = 64  # of a bracket: its width is then 5e-20 of the first

@@ -20,4 +20,5 @@ from .mass import AbstractMass as AbstractMass
 from .mass import FourierMass as FourierMass
 from .mass import IdentityMass as IdentityMass
 from .metropolis import IndependenceMetropolis as IndependenceMetropolis
+from .metropolis import accept_or_stay as accept_or_stay
 from .refreshed import Refreshed as Refreshed

@@ -29,8 +29,8 @@ from .epsilon import NoiseLevel as NoiseLevel
 from .epsilon import ScoreSDE as ScoreSDE
 from .epsilon import SinSquaredEpsilon as SinSquaredEpsilon
 from .epsilon import ZeroEpsilon as ZeroEpsilon
-from .exact_drift import ExactDrift as ExactDrift
-from .exact_velocity import ExactVelocity as ExactVelocity
+from .exact import ExactDrift as ExactDrift
+from .exact import ExactVelocity as ExactVelocity
 from .mixture_path import MixturePath as MixturePath
 from .mixture_path import MixtureVariance as MixtureVariance
 from .point import AbstractPointMass as AbstractPointMass

@@ -138,7 +138,7 @@ class LinearPoint(AbstractPointMass):
         a > 0. Good values: 1 for data of unit rms, .1 for video latents.
     """
 
-    scale: Scalar = positive(default=1.0)
+    scale: Scalar = positive(default=1.0, converter=scalar)
 
     def values(self, t: Time) -> Three:
         return 1 - t, t, self.scale * (1 - t)
@@ -158,7 +158,7 @@ class QuadraticPoint(AbstractPointMass):
         a > 0. Good values: 1 for data of unit rms, .1 for video latents.
     """
 
-    scale: Scalar = positive(default=1.0)
+    scale: Scalar = positive(default=1.0, converter=scalar)
 
     def values(self, t: Time) -> Three:
         return 1 - t, t**2, self.scale * (1 - t)
@@ -179,7 +179,7 @@ class BrownianBridgePoint(AbstractPointMass):
         a > 0.
     """
 
-    scale: Scalar = positive(default=1.0)
+    scale: Scalar = positive(default=1.0, converter=scalar)
 
     def values(self, t: Time) -> Three:
         return 1 - t, t, self.scale * jnp.sqrt(1 - t)

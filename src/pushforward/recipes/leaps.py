@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._errors import InputError
+from .._tree import scalar
 from .._typing import PRNGKey, Scalar
 from ..dynamics import AbstractJumpMethod, EventDriven, Jump, TauLeaping
 from ..networks import DriftAndFreeEnergy, FreeEnergy, LocallyEquivariantConv
@@ -84,7 +84,7 @@ def leaps(
 
     walk = eqx.Partial(jump_kernel, path, 2.0, TauLeaping())
     kernel = eqx.Partial(jump_kernel, path, delta, EventDriven())
-    horizon = Horizon(jnp.asarray(0.1), jnp.asarray(0.5))
+    horizon = Horizon(scalar(0.1), scalar(0.5))
     source = Rollout(walk, walkers=walkers, num_times=50, refresh=refresh, horizon=horizon)
     objective = Continuity(walk, clip=1e4)
     return Recipe(model, kernel, objective, source, uniform_times(steps), path.base)

@@ -18,7 +18,7 @@ from .._errors import InputError
 from .._fields import integer
 from .._tree import real_dtype
 from .._typing import Array, Count, Flag, PRNGKey, Scalar, X
-from ..dynamics import AbstractKernel, any_failed, march, reduce_particles
+from ..dynamics import AbstractKernel, Info, any_failed, march, reduce_particles
 from .base import AbstractSource, common_length
 
 
@@ -27,13 +27,6 @@ class Walkers(eqx.Module):
 
     x: X
     given: Count
-
-
-class ChainInfo(eqx.Module):
-    """Info of a draw: the kernel's, over walkers and steps, and whether a walker was lost."""
-
-    kernel: Any
-    failed: Flag
 
 
 class RunningChains(AbstractSource):
@@ -87,7 +80,7 @@ class RunningChains(AbstractSource):
 
         x, infos = jax.vmap(walk)(state.x, jnp.arange(num))
         rows = (state.given + jnp.arange(size)) % num
-        info = ChainInfo(reduce_particles(infos, None), _lost(x, infos))
+        info = Info(kernel=reduce_particles(infos, None), failed=_lost(x, infos))
         batch = jax.tree.map(lambda leaf: leaf[rows], x)
         return batch, Walkers(x, (state.given + size) % num), info
 

@@ -15,9 +15,9 @@ from jaxtyping import PyTree
 
 from .._errors import InputError
 from .._fields import checked, integer, positive
-from .._tree import real_dtype
+from .._tree import real_dtype, scalar
 from .._typing import Array, Count, Flag, Float, PRNGKey, Scalar, X
-from ..dynamics import AbstractProcess, Trajectory, march
+from ..dynamics import AbstractProcess, Info, Trajectory, march
 from ..targets import AbstractDistribution, AbstractEnergy
 from .base import AbstractSource
 
@@ -34,9 +34,15 @@ class Horizon(eqx.Module):
     """
 
     start: Scalar = checked(
-        holds=lambda t: (0 < t) & (t <= 1), expected="a time in (0, 1]", example=0.1, default=0.1
+        holds=lambda t: (0 < t) & (t <= 1),
+        expected="a time in (0, 1]",
+        example=0.1,
+        default=0.1,
+        converter=scalar,
     )
-    full_at: Scalar = positive(default=0.6, hint="Horizon(start=1) switches the curriculum off")
+    full_at: Scalar = positive(
+        default=0.6, converter=scalar, hint="Horizon(start=1) switches the curriculum off"
+    )
 
     def __call__(self, progress: Scalar) -> Scalar:
         """Return T."""
@@ -62,14 +68,6 @@ class Buffer(eqx.Module):
     failed: Flag
 
 
-class RolloutInfo(eqx.Module):
-    """Info of a draw: horizon, walkers dropped at the last refresh, whether there were too many."""
-
-    horizon: Scalar
-    nonfinite: Count
-    failed: Flag
-
-
 class Rollout(AbstractSource):
     r"""Draws (t, x, A) from a ring buffer of rollouts of `process(model)`.
 
@@ -91,6 +89,8 @@ class Rollout(AbstractSource):
         Walkers at the same t in one sample (0: a single point); >= 16 for `ContinuityVariance`.
     trajectories
         Draw the whole paths of the group, as `LogVariance` needs them.
+
+    Recorded: the horizon, the walkers dropped at the last refresh, whether there were too many.
     """
 
     process: Callable[[PyTree], AbstractProcess]
@@ -135,7 +135,7 @@ class Rollout(AbstractSource):
         filled = jnp.minimum(1 + state.draws // self.refresh, self.capacity)
         keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(size))
         batch = jax.vmap(lambda k: self._point(state, filled, k))(keys)
-        info = RolloutInfo(horizon, state.nonfinite, state.failed)
+        info = Info(horizon=horizon, nonfinite=state.nonfinite, failed=state.failed)
         return batch, eqx.tree_at(lambda s: s.draws, state, state.draws + 1), info
 
     def _refreshed(self, state: Buffer, model: PyTree, horizon: Scalar, key: PRNGKey) -> Buffer:

@@ -1,8 +1,7 @@
 """Where a sample lives: a reference measure, and on a manifold, how to move in it.
 
-A kernel never adds a velocity to a point: it asks its space for unit noise (`noise`), for the
-exponential map (`retract`), for gradients and divergences. So one HMC and one Langevin step
-serve R^n, angles and matrix groups alike.
+Kernels move by the operations of a space: unit noise (`noise`), the exponential map (`retract`),
+gradients and divergences. So one HMC and one Langevin step serve R^n, angles and matrix groups.
 """
 
 from abc import abstractmethod

@@ -17,10 +17,7 @@ from .base import AbstractManifold, check_shape, extents
 class Euclidean(AbstractManifold):
     """Real arrays of one shape, with Lebesgue measure and the standard inner product.
 
-    Parameters
-    ----------
-    shape
-        Shape of ONE sample, such as `(2,)` or `(16, 16)`; an integer n means `(n,)`.
+    `shape` is that of ONE sample, such as `(2,)` or `(16, 16)`; an integer n means `(n,)`.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True, converter=extents)

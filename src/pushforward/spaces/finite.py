@@ -1,6 +1,6 @@
 r"""Finite spaces: D sites with q values each, and the moves that change one site.
 
-A jump process asks its space for three things: the array of one-site moves (a rate, an energy
+A jump process needs three things of its space: the array of one-site moves (a rate, an energy
 difference for each), the point a move leads to, and the law of a site redrawn given all others.
 `Spins` has one move a site, so the array has the shape of x; with q > 2 values it is (q, *shape).
 States are numbered 0 .. q^D − 1 in base q, the first site the lowest digit.
@@ -85,10 +85,7 @@ class AbstractFiniteSpace(AbstractSpace):
 class Spins(AbstractFiniteSpace):
     """Arrays of ±1, floats of JAX's default precision; a move flips one site.
 
-    Parameters
-    ----------
-    shape
-        Shape of ONE configuration, such as `(8, 8)`; an integer n means `(n,)`.
+    `shape` is that of ONE configuration, such as `(8, 8)`; an integer n means `(n,)`.
     """
 
     shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: extents(s, least=1))

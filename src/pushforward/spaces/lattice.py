@@ -3,7 +3,7 @@ r"""Periodic lattices: geometry without physics, and the fields that live on lin
 Sites are the LAST d axes of every array, so f(x + μ) is one `roll`. Links of SU(N) have the shape
 (d, N, N, \*L) complex, those of U(1) are angles (d, \*L). A link field moves on the left,
 U → e^{v} U, so momenta and gradients are elements of the algebra and HMC, Langevin and flows are
-the ones of R^n. Real fields on sites are R^V: `SiteSpace` is a `Euclidean`.
+the ones of R^n. Real fields on sites live in `Euclidean(lattice.shape)`.
 """
 
 import math
@@ -24,13 +24,7 @@ from .groups import AbstractGroup
 
 
 class Lattice(eqx.Module):
-    """A periodic lattice of one to four directions.
-
-    Parameters
-    ----------
-    shape
-        Extents (L_0, .., L_{d−1}), such as `(8, 8)`.
-    """
+    """A periodic lattice of one to four directions, of extents `shape` such as `(8, 8)`."""
 
     shape: tuple[int, ...] = eqx.field(static=True, converter=lambda s: extents(s, least=1, most=4))
 
@@ -97,15 +91,7 @@ class Lattice(eqx.Module):
 
 
 class LinkSpace(AbstractManifold):
-    r"""Group elements on the links of a lattice: (d, \*matrix, \*L), moved on the left.
-
-    Parameters
-    ----------
-    group
-        `U1()`, `SU2()` or `SUN(n)`.
-    lattice
-        The `Lattice`.
-    """
+    r"""Elements of `U1()`, `SU2()` or `SUN(n)` on links: (d, \*matrix, \*L), moved on the left."""
 
     group: AbstractGroup
     lattice: Lattice

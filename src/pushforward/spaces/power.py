@@ -14,15 +14,7 @@ from .base import AbstractManifold
 
 
 class Power(AbstractManifold):
-    r"""X × ... × X, num times; a sample has a leading axis of that length on every leaf.
-
-    Parameters
-    ----------
-    factor
-        The space X.
-    num
-        Number of copies.
-    """
+    """X × ... × X: `num` copies of the space `factor`, a leading axis on every leaf of a sample."""
 
     factor: AbstractManifold
     num: int = integer(least=1)

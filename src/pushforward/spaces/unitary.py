@@ -117,13 +117,7 @@ class SU2(AbstractMatrixGroup):
 
 
 class SUN(AbstractMatrixGroup):
-    """SU(N) for any N ≥ 2 by forms that know no special cases.
-
-    Parameters
-    ----------
-    n
-        N.
-    """
+    """SU(N) for any N = `n` ≥ 2, without special cases."""
 
     n: int = integer(least=2, hint="for U(1) write U1()")
 

@@ -1,7 +1,7 @@
 """What we want: energies U = −log density + const, with exact answers where they exist."""
 
 from . import exact as exact
-from .augmented import AbstractAugmented as AbstractAugmented
+from .base import AbstractAugmented as AbstractAugmented
 from .base import AbstractDistribution as AbstractDistribution
 from .base import AbstractEnergy as AbstractEnergy
 from .base import AbstractFiniteEnergy as AbstractFiniteEnergy
@@ -15,7 +15,6 @@ from .characters import OnePlaquette as OnePlaquette
 from .characters import log_character_weight as log_character_weight
 from .conditionals import AbstractConditional as AbstractConditional
 from .conditionals import GaussianConditional as GaussianConditional
-from .conditionals import Gaussians as Gaussians
 from .conditionals import JumpConditional as JumpConditional
 from .conditionals import MixtureConditional as MixtureConditional
 from .constraints import AbstractConstraint as AbstractConstraint
@@ -53,7 +52,9 @@ from .metal import PseudofermionAction as PseudofermionAction
 from .metal import SpinFermion as SpinFermion
 from .metal import disorder_samples as disorder_samples
 from .mixed import mix as mix
+from .mixtures import Gaussians as Gaussians
 from .mixtures import Mixture as Mixture
+from .mixtures import asymmetric_mixture as asymmetric_mixture
 from .mixtures import gaussian_mixture as gaussian_mixture
 from .mixtures import gmm40 as gmm40
 from .mixtures import mt_uniform as mt_uniform
@@ -63,7 +64,6 @@ from .numpyro_model import from_numpyro as from_numpyro
 from .phi4 import FreeField as FreeField
 from .phi4 import Phi4 as Phi4
 from .phi4 import lattice_laplacian as lattice_laplacian
-from .toys import asymmetric_mixture as asymmetric_mixture
 from .transformed import Transformed as Transformed
 from .uniform import ProductMeasure as ProductMeasure
 from .uniform import Uniform as Uniform

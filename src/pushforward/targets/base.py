@@ -1,16 +1,16 @@
 r"""What we want: energies, U = −log density + const.
 
-Four kinds, each knowing more than U:
+Four kinds, three of them with more than U:
 
 - `AbstractEnergy`: U(x), nothing else. `from_log_density` makes one from any JAX callable.
 - `AbstractLocalEnergy`: U is a sum of local `terms`, so differences are summed term by term and
   a float32 lattice of 10⁴ sites keeps its log-weights (law 5).
-- `AbstractFiniteEnergy`: on a finite space; knows ΔU of all one-site moves, which a jump process
+- `AbstractFiniteEnergy`: on a finite space, with ΔU of all one-site moves, which a jump process
   needs as an SDE needs the gradient.
 - `AbstractDistribution`: normalised (log Z = 0) and exactly sampleable: a base.
 
-An energy is also the constant path: `energy.at(t)` is itself, so every kernel asks `path.at(t)`.
-`mix` adds energies with weights and keeps what all of them know.
+An energy is also the constant path: `energy.at(t)` is itself, and kernels read `path.at(t)`.
+`mix` adds energies with weights; the sum is local or finite where all of them are.
 """
 
 from abc import abstractmethod
@@ -52,7 +52,7 @@ class AbstractLocalEnergy(AbstractEnergy):
 
 
 class AbstractFiniteEnergy(AbstractLocalEnergy):
-    """A local energy on a finite space, one term a site, that knows all its one-site changes."""
+    """A local energy on a finite space, one term a site, with all its one-site changes."""
 
     space: eqx.AbstractVar[AbstractFiniteSpace]
 
@@ -73,6 +73,23 @@ class AbstractDistribution(AbstractEnergy):
         return -self(x)
 
 
+class AbstractAugmented(AbstractEnergy):
+    """A marginal: e^{−U(x)} ∝ ∫ e^{−U(x, a)} da over an auxiliary field a.
+
+    For a dear U(x) (a determinant) and a cheap U(x, a): a chain draws a given x exactly
+    (`refresh`), moves x at fixed a (`given`) and forgets a; its x have the law e^{−U}. That chain
+    is `mcmc.Refreshed`.
+    """
+
+    @abstractmethod
+    def refresh(self, x: X, *, key: PRNGKey) -> Any:
+        """Draw the auxiliary field from its law given x, ∝ e^{−U(x, ·)}."""
+
+    @abstractmethod
+    def given(self, auxiliary: Any) -> AbstractEnergy:
+        """Return the energy x -> U(x, auxiliary), up to a constant of the auxiliary field alone."""
+
+
 def energy_terms(energy: AbstractEnergy, x: X) -> Float[Array, "..."]:
     """Return the terms of a local energy, else U(x): what `State.energy` holds."""
     return energy.terms(x) if isinstance(energy, AbstractLocalEnergy) else energy(x)
@@ -91,8 +108,8 @@ def gradient_and_terms(energy: AbstractEnergy, x: X) -> tuple[V, Float[Array, ".
 def energy_and_gradient(energy: AbstractEnergy, x: X) -> tuple[Float[Array, "..."], V]:
     """Return (`energy_terms`, ∇U) from one evaluation.
 
-    Where U = +inf the gradient is set to zero: a particle behind a hard wall is parked with
-    weight zero and its NaN gradient must not spread.
+    Where U = +inf the gradient is set to zero: a particle behind a hard wall has weight zero and
+    feels no force, instead of spreading a NaN.
     """
     gradient, terms = gradient_and_terms(energy, x)
     outside = jnp.any(terms == jnp.inf)

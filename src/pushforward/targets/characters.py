@@ -1,4 +1,4 @@
-r"""Gauge theory in two dimensions, coarse-grained exactly: the weights that links leave behind.
+r"""Gauge theory in two dimensions, coarse-grained exactly.
 
 Integrating out the link X that two plaquettes share multiplies their character coefficients: with
 λ_r of e^{(β/N) Re tr P} = Σ_r d_r λ_r χ_r(P),

@@ -1,9 +1,6 @@
 r"""Conditional laws ρ(x1|x0) that are known: what a forecast should be, exactly.
 
-Each is a mixture of Gaussians whose weights and means depend on x0. A Gaussian is held in its
-principal axes, C = Q diag(λ) Qᵀ, since everything a forecaster needs from C is a function of λ: no
-linear system is solved, and a diagonal law (Q = 1) of a large field costs no more than the field.
-
+Each is a mixture of `Gaussians` whose weights and means depend on x0.
 `JumpConditional` is the law of a diffusion among n wells that jumps to the next well at Poisson
 times; by it the drift b, the sampler and the learned forecast are all judged.
 """
@@ -19,81 +16,9 @@ from jaxtyping import ArrayLike
 from pushforward._errors import InputError
 from pushforward._fields import integer, positive
 from pushforward._tree import concrete, scalar
-from pushforward._typing import Array, Float, PRNGKey, Scalar, X
-from pushforward.spaces import Euclidean
+from pushforward._typing import Array, Float, Scalar, X
 
-from .base import AbstractDistribution
-
-
-class Gaussians(AbstractDistribution):
-    r"""The mixture Σ_k w_k N(m_k, Q_k diag(λ_k) Q_kᵀ) on R^d, in principal axes.
-
-    Parameters
-    ----------
-    log_weights
-        (K,) logarithms of weights, normalised for you.
-    means
-        (K, d) means m_k.
-    variances
-        (K, d) eigenvalues λ_k > 0.
-    axes
-        (K, d, d) orthogonal matrices Q_k, axes in columns; None where all C_k are diagonal.
-    """
-
-    log_weights: Float[Array, " k"]
-    means: Float[Array, "k d"]
-    variances: Float[Array, "k d"]
-    axes: Float[Array, "k d d"] | None
-    space: Euclidean
-
-    def __init__(self, log_weights: Array, means: Array, variances: Array, axes=None):
-        shape = means.shape
-        if len(shape) != 2 or variances.shape != shape or log_weights.shape != shape[:1]:
-            raise InputError(
-                f"log_weights {log_weights.shape}, means {shape}, variances {variances.shape}: "
-                "expected (K,), (K, d) and (K, d)"
-            )
-        self.log_weights = jax.nn.log_softmax(log_weights)
-        self.means, self.variances, self.axes = means, variances, axes
-        self.space = Euclidean(shape[1])
-
-    def to_axes(self, v: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        """Return Q_kᵀ v_k."""
-        return v if self.axes is None else jnp.sum(self.axes * v[:, :, None], axis=1)
-
-    def from_axes(self, v: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        """Return Q_k v_k."""
-        return v if self.axes is None else jnp.sum(self.axes * v[:, None, :], axis=2)
-
-    def log_components(self, x: Float[Array, " d"]) -> tuple[Float[Array, " k"], Array]:
-        """Return log N(x; m_k, C_k) and Q_kᵀ(x − m_k)."""
-        away = self.to_axes(x[None] - self.means)
-        terms = away**2 / self.variances + jnp.log(2 * np.pi * self.variances)
-        return -0.5 * jnp.sum(terms, axis=1), away
-
-    def __call__(self, x: Float[Array, " d"]) -> Scalar:
-        return -jax.nn.logsumexp(self.log_weights + self.log_components(x)[0])
-
-    def posterior(self, x: Float[Array, " d"]) -> tuple[Float[Array, " k"], Array]:
-        """Return p(k|x) ∝ w_k N(x; m_k, C_k), and Q_kᵀ(x − m_k)."""
-        log_densities, away = self.log_components(x)
-        return jax.nn.softmax(self.log_weights + log_densities), away
-
-    def noised(self, beta: Scalar, variance: Scalar) -> "Gaussians":
-        """Return the law of β x + √v z, z ~ N(0, 1): means β m_k, eigenvalues β² λ_k + v."""
-        moved = beta * self.means, beta**2 * self.variances + variance
-        return eqx.tree_at(lambda law: (law.means, law.variances), self, moved)
-
-    def sample(self, *, key: PRNGKey) -> Float[Array, " d"]:
-        which, inside = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        k = jax.random.categorical(which, self.log_weights)
-        noise = jax.random.normal(inside, self.space.shape, self.means.dtype)
-        move = jnp.sqrt(self.variances[k]) * noise
-        return self.means[k] + (move if self.axes is None else self.axes[k] @ move)
-
-    def mean(self) -> Float[Array, " d"]:
-        """Return Σ_k w_k m_k."""
-        return jnp.exp(self.log_weights) @ self.means
+from .mixtures import Gaussians
 
 
 class AbstractConditional(eqx.Module):

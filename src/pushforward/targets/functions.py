@@ -1,7 +1,7 @@
 """Energies made of a user's function, and what is checked about it.
 
-`from_log_density` is the door: it picks the kind that the space asks for and looks at eight points
-of the reference measure before any chain starts.
+`from_log_density` makes the kind of energy that fits the space, and checks it at eight points of
+the reference measure before any chain starts.
 """
 
 import math
@@ -21,15 +21,7 @@ from .base import AbstractEnergy, AbstractFiniteEnergy, energy_terms, gradient_a
 
 
 class Energy(AbstractEnergy):
-    """A user's energy: any callable x -> U(x), traceable by JAX.
-
-    Parameters
-    ----------
-    fn
-        Energy of one sample; a scalar.
-    space
-        Where the sample lives.
-    """
+    """A user's energy: any callable `fn`, x -> U(x), of ONE sample of `space`, traceable by JAX."""
 
     fn: Callable[[X], Scalar]
     space: AbstractSpace
@@ -42,15 +34,7 @@ class Energy(AbstractEnergy):
 
 
 class FiniteEnergy(AbstractFiniteEnergy):
-    """A user's energy on a finite space; the differences cost one call of it for every move.
-
-    Parameters
-    ----------
-    fn
-        Energy of one sample; a scalar.
-    space
-        A finite space, such as `Spins((8, 8))`.
-    """
+    """A user's energy `fn`, x -> U(x), on a finite `space`; differences cost a call a move."""
 
     fn: Callable[[X], Scalar]
     space: AbstractFiniteSpace
@@ -105,11 +89,6 @@ def from_log_density(
     example
         A pytree of real arrays shaped like a sample: the energy then lives on its ravelled vector,
         and `log_density` still receives the pytree.
-
-    Raises
-    ------
-    InputError
-        The function is not traceable, not scalar, complex, or NaN at points of the reference.
     """
     if (dim is not None) + (space is not None) + (example is not None) != 1:
         raise InputError(

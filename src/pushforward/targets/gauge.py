@@ -71,13 +71,7 @@ class WilsonAction(AbstractLocalEnergy):
 
 
 class Haar(AbstractLocalEnergy, AbstractDistribution):
-    """Links drawn from the Haar measure of total mass one: U = 0, Wilson's action at β = 0.
-
-    Parameters
-    ----------
-    space
-        The `LinkSpace`.
-    """
+    """Links of a `LinkSpace` from the Haar measure of total mass one: U = 0, Wilson's at β = 0."""
 
     space: LinkSpace
 

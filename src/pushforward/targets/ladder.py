@@ -15,7 +15,7 @@ from .base import AbstractEnergy, AbstractLocalEnergy, energy_terms
 
 
 class ReferenceStart(eqx.Module):
-    """Where chains start that know nothing better: the reference measure of a space."""
+    """The reference measure of a space, where chains start by default."""
 
     space: AbstractSpace
 
@@ -57,7 +57,7 @@ class Ladder(AbstractLocalEnergy):
 
     @property
     def base(self) -> ReferenceStart:
-        """Where chains start by default: all replicas drawn from the reference measure."""
+        """The law of the first states: all replicas from the reference measure."""
         return ReferenceStart(self.space)
 
     def terms(self, x: X) -> Float[Array, "..."]:

@@ -48,12 +48,8 @@ class DoubleWell(AbstractLocalEnergy):
 class ManyWell(AbstractLocalEnergy):
     r"""U = Σ_pairs [ x⁴ − 6x² − x/2 + y²/2 ]: 2^pairs modes (Noé et al. 2019, Midgley et al. 2023).
 
-    A sample is (x_1, y_1, x_2, y_2, ...). With 16 pairs log Z = 164.69567531318.
-
-    Parameters
-    ----------
-    pairs
-        Number of (well, normal) pairs; the dimension is twice that.
+    A sample is (x_1, y_1, x_2, y_2, ...), `pairs` of a well and a normal. With 16 pairs
+    log Z = 164.69567531318.
     """
 
     references: ClassVar[tuple[str, ...]] = ("fab2023",)

@@ -40,14 +40,7 @@ def from_numpyro(model: Callable, *args: Any, **kwargs: Any) -> NumPyroEnergy:
     """Make the energy of a NumPyro model, called as `model(*args, **kwargs)` with its data.
 
     Latent sites must be continuous; the coordinates are those sites in NumPyro's free
-    coordinates, ravelled in the order of their names.
-
-    Raises
-    ------
-    MissingExtra
-        NumPyro is not installed.
-    InputError
-        The model has no continuous latent site, or a discrete one, or NaN at reference points.
+    coordinates, ravelled in the order of their names. The energy is checked at eight points.
     """
     try:
         from numpyro.handlers import seed, trace

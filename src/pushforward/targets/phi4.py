@@ -6,7 +6,7 @@ U(φ) = Σ_x { Σ_μ (φ_{x+μ} − φ_x)² + m² φ_x² + λ φ_x⁴ },
 
 each bond once and **no factor ½**. The textbook form ½(∂φ)² + ½m²φ² + g φ⁴ is this one with
 φ_book = √2 φ and λ = 4g. At λ = 0 the Fourier modes are independent normals of variance
-1/(2 w_k), w_k = m² + Σ_μ 4 sin²(k_μ/2): `FreeField` knows its log Z and samples itself by FFT.
+1/(2 w_k), w_k = m² + Σ_μ 4 sin²(k_μ/2): `FreeField` has log Z and exact samples by FFT.
 """
 
 import math
@@ -36,7 +36,7 @@ class Phi4(AbstractLocalEnergy):
     m2
         Squared mass m²; negative for two phases.
     coupling
-        λ > 0 (or = 0 with m² > 0: then `FreeField` knows more).
+        λ > 0 (or = 0 with m² > 0: then take `FreeField`, which is normalised).
     """
 
     m2: Float[Array, "..."]

@@ -72,20 +72,10 @@ class Transformed(AbstractEnergy):
         log_density: Callable[[Any], Scalar],
         bijection: AbstractConstraint | Mapping[str, AbstractConstraint],
     ) -> "Transformed":
-        """Make the energy of a log density written in constrained variables, and check it.
+        """Make the energy of a log density of constrained values, and check it at eight points.
 
-        Parameters
-        ----------
-        log_density
-            Log density of one constrained value (a dictionary when `bijection` is one), with
-            respect to Lebesgue measure of the constrained variables. Write no Jacobian in it.
-        bijection
-            A constraint or a dictionary of them.
-
-        Raises
-        ------
-        InputError
-            As `from_log_density`: not traceable, not scalar, NaN at reference points.
+        `log_density` takes one constrained value (a dictionary when `bijection` is one) and is
+        with respect to Lebesgue measure of it: write no Jacobian.
         """
         energy = cls(Negated(log_density), bijection)
         check_energy(energy)

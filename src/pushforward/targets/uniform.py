@@ -18,13 +18,7 @@ from .base import AbstractDistribution, AbstractFiniteEnergy
 
 
 class Uniform(AbstractFiniteEnergy, AbstractDistribution):
-    """The uniform law on a finite space: U = D log q.
-
-    Parameters
-    ----------
-    space
-        A finite space, such as `Spins((8, 8))`.
-    """
+    """The uniform law on a finite space such as `Spins((8, 8))`: U = D log q."""
 
     space: AbstractFiniteSpace
 

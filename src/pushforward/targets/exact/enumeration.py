@@ -22,20 +22,10 @@ CHUNK = 4096
 
 
 class Enumeration(NamedTuple):
-    """The exact law of a finite system.
+    """The exact law of a finite system."""
 
-    Attributes
-    ----------
-    log_z
-        log Σ_x e^{−U(x)}.
-    probability
-        e^{−U(x)}/Z of every state, in the order of `space.state`.
-    space
-        The space of the states.
-    """
-
-    log_z: float
-    probability: np.ndarray
+    log_z: float  # log Σ_x e^{−U(x)}
+    probability: np.ndarray  # e^{−U(x)}/Z of every state, in the order of `space.state`
     space: AbstractFiniteSpace
 
     def mean(self, f: Callable[[X], PyTree]) -> PyTree:

@@ -86,12 +86,7 @@ class DenseAction(AbstractEnergy):
         A `SpinFermion`.
     cluster
         k, slices multiplied together. Good values: k Δτ W <= 10, so 10 at Δτ = .1; refused
-        above 20, where digits are lost.
-
-    Raises
-    ------
-    InputError
-        k Δτ W > 20, or a matrix of more than 6000 rows.
+        above 20, where digits are lost, and beyond a matrix of 6000 rows.
     """
 
     model: SpinFermion

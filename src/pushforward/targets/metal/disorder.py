@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from pushforward._errors import InputError
 from pushforward._fields import non_negative
 from pushforward._tree import scalar
-from pushforward._typing import Array, Float, PRNGKey
+from pushforward._typing import Array, Float, PRNGKey, Scalar
 
 from .model import DisorderFields, SpinFermion
 
@@ -40,9 +40,9 @@ class GaussianDisorder(AbstractDisorder):
     """
 
     g: Float[Array, ""] = eqx.field(converter=scalar, default=0.0)
-    g_prime: Float[Array, ""] = non_negative(default=1.0)
-    potential: Float[Array, ""] = non_negative(default=0.0)
-    mass: Float[Array, ""] = non_negative(default=0.0)
+    g_prime: Scalar = non_negative(default=1.0, converter=scalar)
+    potential: Scalar = non_negative(default=0.0, converter=scalar)
+    mass: Scalar = non_negative(default=0.0, converter=scalar)
 
     def draw(self, model: SpinFermion, *, key: PRNGKey) -> DisorderFields:
         noise = jax.random.normal(key, (3, *model.shape), model.coupling.dtype)

@@ -77,13 +77,7 @@ class SpinFermion(eqx.Module):
     stiffness
         κ >= 0.
     dtau
-        Δτ. Good value .1.
-
-    Raises
-    ------
-    InputError
-        A complex coupling (it has a sign problem), a shape that does not fit, u < 0, a Gaussian
-        without a lowest eigenvalue above zero, or e^{Δτ W} > 1e8, W the largest |ε|.
+        Δτ. Good value .1; e^{Δτ W}, W the largest |ε|, may not exceed 1e8.
 
     References
     ----------

@@ -19,8 +19,7 @@ from pushforward._fields import integer
 from pushforward._typing import Array, Float, PRNGKey, Scalar
 from pushforward.spaces import Euclidean
 
-from ..augmented import AbstractAugmented
-from ..base import AbstractEnergy
+from ..base import AbstractAugmented, AbstractEnergy
 from .boson import BosonAction
 from .dense import DenseAction, block_matrix, check_clusters
 from .model import SpinFermion
