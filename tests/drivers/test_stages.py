@@ -287,3 +287,11 @@ def test_an_observable_called_like_a_column_is_refused(name):
 def test_an_evaluation_called_like_a_column_is_refused(name):
     with pytest.raises(InputError, match=f"a number of evaluate is called '{name}', a column of"):
         run(fit, TRAIN | {"evaluate": lambda m, *, key: {name: 1.0}, "evaluate_every": 1})
+
+
+def test_a_schedule_is_the_same_before_and_after_it_was_traced():
+    """optax turns the integers of its closure into floats when a step is traced."""
+    rule = optax.adam(optax.warmup_cosine_decay_schedule(0.0, 1.0, 3, 10))
+    before = fingerprints(optimiser=rule)
+    jax.eval_shape(rule.update, jnp.ones(2), rule.init(jnp.ones(2)))
+    assert fingerprints(optimiser=rule) == before

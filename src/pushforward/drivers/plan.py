@@ -181,7 +181,9 @@ def _attributes(value: Any, used: set[str] | None) -> dict[str, Any]:
 def _closure(function: types.FunctionType) -> dict[str, Any]:
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     empty = types.CellType()  # of a name that is defined later, or never
-    return {name: cell.cell_contents for name, cell in cells if cell != empty}
+    held = {name: cell.cell_contents for name, cell in cells if cell != empty}
+    # a schedule of optax makes an int of its closure a float when it is traced
+    return {name: float(v) if type(v) is int else v for name, v in held.items()}
 
 
 def _type_name(kind: type) -> str:
