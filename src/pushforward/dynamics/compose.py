@@ -64,7 +64,6 @@ class Compose(AbstractKernel):
         return None if self.forgets_energy else held, None  # memories are made at every step
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Apply the members in order, the clock going from t to t_next."""
         now, infos = t, []
         for k, member in enumerate(self.members):
             then = now if member.stationary else t_next
@@ -77,7 +76,6 @@ class Compose(AbstractKernel):
         return state.moved(state.x, energy), tuple(infos)
 
     def reversed(self) -> "Compose":
-        """Return the reversed members in reverse order."""
         return Compose(tuple(member.reversed() for member in reversed(self.members)))
 
     def failure(self, info: tuple) -> str:

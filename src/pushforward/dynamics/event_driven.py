@@ -48,7 +48,6 @@ class EventDriven(AbstractJumpMethod):
     max_events: int | None = integer(least=1, default=None)
 
     def step(self, process, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Run the events of one interval."""
         most = self.max_events or EVENTS_PER_SITE * process.space.size
 
         def unfinished(carry):

@@ -100,7 +100,6 @@ class FlowMapKernel(AbstractKernel):
         return found.x, jnp.where(found.converged, zero, jnp.nan), zero + 1, found.error
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move by the map, or its inverse, and add the increment of the weight."""
         y, log_det, sign, error = self.move(t, t_next, state.x, state.context)
         down = t < t_next if self.inverse else t_next < t
         backwards = jnp.asarray(down & (not self.map.both_ways))
@@ -121,7 +120,6 @@ class FlowMapKernel(AbstractKernel):
         return state.moved(y, energy, memory, increment=increment), info
 
     def reversed(self) -> "FlowMapKernel":
-        """Return the kernel of the inverse map, found by iteration."""
         return FlowMapKernel(self.map, self.path, self.signed, self.search, not self.inverse)
 
     def failure(self, info: Info) -> str:

@@ -101,7 +101,6 @@ class PointForecast(AbstractTransition):
         return jax.lax.cond(t_next >= 1, lambda: by(EulerMaruyama()), lambda: by(self.solver))
 
     def reversed(self) -> "PointForecast":
-        """Refuse: the past is not forecast from the future."""
         raise InputError(
             "a forecast has no reversal: its noise is not undone; march it along increasing times"
         )

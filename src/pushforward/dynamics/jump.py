@@ -78,13 +78,11 @@ class Jump(AbstractEventProcess):
         return energy_terms(self.path.at(t), x) if energy is None else energy, clock
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next (either direction)."""
         return self.method.step(self, state, t, t_next, key=key)
 
     def advance(
         self, state: State, times: Float[Array, " n"], num_events: Count, *, key: PRNGKey
     ) -> tuple[State, Info]:
-        """Run `num_events` events along `times` (a jump or the end of an interval is one)."""
         if not isinstance(self.method, EventDriven):
             raise InputError(f"{type(self.method).__name__} has no events: use EventDriven()")
         return self.method.advance(self, state, times, num_events, key=key)

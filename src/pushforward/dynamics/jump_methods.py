@@ -44,7 +44,6 @@ class TauLeaping(AbstractJumpMethod):
     )
 
     def step(self, process, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Leap from t to t_next."""
         moves, length = process.moves(t, state.x), t_next - t
         increment = length * jump_rate(process.path, moves, t, state.x)
         x, probability, jumped = process.space.leap(state.x, moves.out, jnp.abs(length), key=key)

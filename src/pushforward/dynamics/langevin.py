@@ -133,7 +133,6 @@ class Langevin(AbstractTwoKernel):
         return end.energy if energy is None else energy, (end.score, end.drift)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next (either direction): one gradient, one drift call."""
         x, space = state.x, as_manifold(self.path.space)
         left = _End(state.energy, *state.memory)
         step = t_next - t
@@ -162,7 +161,6 @@ class Langevin(AbstractTwoKernel):
         return transport_rate(self.path, self.drift, t, x, key)
 
     def reversed(self) -> "Langevin":
-        """Return itself: the two-kernel weight is antisymmetric."""
         if not isinstance(self.weight, TwoKernel):
             raise InputError("the continuous-time weight has no exact reversal: use TwoKernel()")
         return self

@@ -51,7 +51,6 @@ class Lead(AbstractTransition):
         return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Forecast one lag; the info is that of all its steps together."""
         keys = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         times = self.times.astype(jnp.result_type(state.log_weight.high))
         start = self.kernel.init(state.x, times[0], context=state.context, key=keys[0])
@@ -59,7 +58,6 @@ class Lead(AbstractTransition):
         return state.moved(end.x), reduce_particles(seen.info)
 
     def reversed(self) -> "Lead":
-        """Refuse: the past is not forecast from the future."""
         raise InputError("a forecast has no reversal: the past is not forecast from the future")
 
     def failure(self, info: Info) -> str:

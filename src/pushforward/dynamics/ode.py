@@ -91,7 +91,6 @@ class ODE(AbstractTransition):
         return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next, forward or backward."""
         if self.control is not None:
             x, evaluations, failed = self._adaptive(state, t, t_next)
         else:
@@ -141,7 +140,6 @@ class VelocityField(eqx.Module):
     predictor: Predictor
 
     def __call__(self, t: Time, x: X, *, context: Context = None) -> V:
-        """Return v(t, x)."""
         return self.predictor(t, x, context=context).velocity
 
 
@@ -158,7 +156,6 @@ class DensityField(eqx.Module):
     predictor: Predictor
 
     def __call__(self, t: Time, state: Dense, *, context: Context = None) -> Dense:
-        """Return the velocity and minus its divergence."""
         x = state.x
         if x.size > LARGEST_JACOBIAN:
             raise InputError(
@@ -182,13 +179,7 @@ def probability_flow(
     """Return the kernel of dx/dt = E[İ|x]: the sampler without noise, and the encoder.
 
     Marched from 0 to 1 it samples, from 1 to 0 it finds the latent of a datum.
-
-    Parameters
-    ----------
-    predictor
-        What was trained, its path and what its output means.
-    solver, control
-        As of `ODE`; default Heun, second order, one step an interval.
+    `solver` and `control` are those of `ODE`; default Heun, one step an interval.
     """
     return ODE(VelocityField(predictor), diffrax.Heun() if solver is None else solver, control)
 
@@ -200,9 +191,6 @@ def density_flow(
 ) -> ODE:
     """Return the probability flow on `Dense` states, exact divergence included (d <= 256).
 
-    Parameters
-    ----------
-    predictor, solver, control
-        As of `probability_flow`; default `RungeKutta38()`.
+    The default solver is `RungeKutta38()`.
     """
     return ODE(DensityField(predictor), RungeKutta38() if solver is None else solver, control)

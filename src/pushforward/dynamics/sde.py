@@ -101,7 +101,6 @@ class InterpolantSDE(AbstractTransition):
         return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next, forward or backward."""
         path, sign = self.predictor.path, jnp.sign(t_next - t)
 
         def drift(s: Time, x: X) -> X:

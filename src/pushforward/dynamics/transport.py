@@ -112,7 +112,6 @@ class Transport(AbstractProcess):
         return energy_terms(self.path.at(t), x) if energy is None else energy, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move along the map and add U_t(x) − U_t'(y) + log|det|."""
         y, log_det, failed = self.move(t, t_next, state.x)
         energy = energy_terms(self.path.at(t_next), y)
         increment = log_det - energy_difference(energy, state.energy)

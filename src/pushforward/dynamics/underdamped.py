@@ -68,7 +68,6 @@ class UnderdampedLangevin(AbstractProcess):
         return held if energy is None else energy, (momentum, gradient)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move from t to t_next: one gradient, and what the map of the drift costs."""
         momentum, gradient = state.memory
         p = self._refresh(state.x, momentum, jax.random.fold_in(key, 0))
         x, p, energy, gradient, work, info = self.conservative(

@@ -130,7 +130,6 @@ class ReplicaExchange(AbstractKernel):
         return energy, Replicas(memory, label, (label == 0).astype(jnp.int32))
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Update, swap the even pairs, update, swap the odd pairs."""
         t = jnp.maximum(t, t_next)
         halves = (0, 1)[: self.num_replicas - 1]  # two replicas have no odd pair
         updates, swaps, trips = [], {}, jnp.zeros((), jnp.int32)

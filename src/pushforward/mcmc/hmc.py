@@ -104,7 +104,6 @@ class HMC(AbstractStationary):
         return held if energy is None else energy, gradient
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Run one trajectory at the later of the two times and accept it or stay."""
         t = jnp.maximum(t, t_next)
         target = self.path.at(t)
         space = as_manifold(target.space)

@@ -75,7 +75,6 @@ class IndependenceMetropolis(AbstractStationary):
         return held, energy_terms(self.proposal, x)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Propose at the later of the two times and accept or stay."""
         target = self.path.at(jnp.maximum(t, t_next))
         draw_key, accept_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         y, proposed = sample_with_energy(self.proposal, key=draw_key)

@@ -55,7 +55,6 @@ class JumpDiffusion(AbstractKernel):
         return None, jax.random.categorical(key, self.law.posterior(x)).astype(jnp.int32)
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Move by one lag, whatever the times."""
         law, k = self.law, state.memory
         decay, variance = law.relaxation()
         jump_key, noise_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
@@ -67,5 +66,4 @@ class JumpDiffusion(AbstractKernel):
         return state.moved(x, memory=k), Info(jumps=jumps)
 
     def reversed(self) -> "JumpDiffusion":
-        """Refuse: jumps go one way round."""
         raise InputError("the jump diffusion is not reversible: its wells are left in one order")

@@ -57,7 +57,6 @@ class OrnsteinUhlenbeck(AbstractStationary):
         return None, None
 
     def step(self, state: State, t: Time, t_next: Time, *, key: PRNGKey):
-        """Draw from the law one lag later."""
         law = self.exact_conditional
         mean, noise = law.gain * state.x, jax.random.normal(key, state.x.shape, state.x.dtype)
         return state.moved(mean + jnp.sqrt(law.variances) * noise), Info()

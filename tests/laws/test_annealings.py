@@ -1,4 +1,4 @@
-"""Paths of energies: right at both ends, ∂_t U the derivative, mixtures normalised throughout."""
+"""Laws of annealings: right at both ends, ∂_t U the derivative, mixtures normalised throughout."""
 
 import jax
 import jax.numpy as jnp
