@@ -21,6 +21,7 @@ from pushforward._tree import scalar
 from pushforward.dynamics import (
     RK4,
     AbstractStationary,
+    Info,
     Euler,
     Transport,
     compose,
