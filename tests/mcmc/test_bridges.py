@@ -21,8 +21,8 @@ from pushforward._tree import scalar
 from pushforward.dynamics import (
     RK4,
     AbstractStationary,
-    Info,
     Euler,
+    Info,
     Transport,
     compose,
     march,
