@@ -10,7 +10,7 @@ it among its members, on links, so it passes the laws of all kernels; here:
 """
 
 import inspect
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +24,9 @@ from pushforward._typing import PRNGKey, Scalar, Time, X
 from pushforward.drivers import simulate
 from pushforward.dynamics import AbstractStationary, Cost, Info, State, Transport, compose
 from pushforward.mcmc import accept_or_stay
-from pushforward.paths import AbstractAnnealing, Annealing, uniform_times
+from pushforward.paths import Annealing, uniform_times
 from pushforward.spaces import Euclidean, as_manifold
 from pushforward.targets import (
-    AbstractEnergy,
     Energy,
     Normal,
     energy_difference,
@@ -53,7 +52,7 @@ class RandomWalk(AbstractStationary):
     """
 
     failure: ClassVar[str] = "a random walk left the finite numbers: reduce step_size"
-    path: AbstractAnnealing | AbstractEnergy
+    path: Any
     step_size: Scalar = positive(converter=scalar, example=0.5)
 
     def begin(self, x: X, t: Time, energy, key: PRNGKey):
