@@ -7,7 +7,7 @@ from .._tree import scalar
 from .._typing import Scalar, Time, X
 from ..networks.flow_map import AbstractFlowMap
 from ..spaces import AbstractBijection
-from .inverse import AbstractInverse, Newton, inverse_with_log_det, with_log_det
+from .inverse import AbstractInverse, Newton, Solution, with_log_det
 
 
 class MapBijection(AbstractBijection):
@@ -35,8 +35,11 @@ class MapBijection(AbstractBijection):
         return y, jnp.where(sign > 0, log_det, jnp.nan)
 
     def inverse(self, y: X) -> tuple[X, Scalar]:
+        found = self.solve(y)
+        _, log_det = self.forward(found.x)
+        return found.x, jnp.where(found.converged, -log_det, jnp.nan)
+
+    def solve(self, y: X) -> Solution:
+        """Return the search for x with X_{s,t}(x) = y."""
         guess = self.map(self.t, self.s, y) if self.map.both_ways else y
-        found, log_det, sign = inverse_with_log_det(
-            lambda v: self.map(self.s, self.t, v), y, guess, self.search
-        )
-        return found.x, jnp.where(sign > 0, log_det, jnp.nan)
+        return self.search(lambda v: self.map(self.s, self.t, v), y, guess)
