@@ -126,9 +126,7 @@ def run(config, lab):
 def figures(config, done):
     """Draw χ_0 of every sample, histories and the order parameter of every run that ended."""
     plots = pf.report.plots
-    for label, side, beta in points(config):
-        if label not in done:
-            continue
+    for label, side, beta in (point for point in points(config) if point[0] in done):
         stack = model(config, side, beta, done.key)
         strength = np.mean(np.asarray(stack.coupling) ** 2, axis=(1, 2))
         runs, title = {"dense": chi(config, done[label])}, f"L = {side}, β = {beta:g}"
