@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 import pushforward as pf
@@ -56,6 +55,7 @@ def run(config, lab):
     import warnings
 
     import jax
+    import numpy as np
 
     _fail(config.fail)
     steps, stage = config.fit.steps, lab.folder.stage("draw")

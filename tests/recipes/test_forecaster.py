@@ -162,5 +162,5 @@ def test_what_is_refused():
         GaussianConditional(1.0, [0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]])
     with pytest.raises(InputError, match="one positive number"):
         MixtureConditional.of([1.0], [])
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(InputError, match="integer >= 2"):
         JumpConditional(num_wells=1)

@@ -15,8 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from .. import __version__
 
 CORE = ("jax", "jaxlib", "equinox", "optax", "diffrax", "numpy", "scipy", "safetensors", "pydantic")
@@ -24,6 +22,8 @@ CORE = ("jax", "jaxlib", "equinox", "optax", "diffrax", "numpy", "scipy", "safet
 
 def environment(command: list[str]) -> dict[str, Any]:
     """Describe this process for `run.json`; JAX is imported and its devices are opened."""
+    import jax
+
     devices = jax.devices()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

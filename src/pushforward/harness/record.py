@@ -24,6 +24,7 @@ from .._cite import cite
 from .._errors import ConfigError, MissingExtra, PushforwardError, Stopped, install_line
 from ..drivers import Progress, RunStatus, signals
 from ..runs import RunFolder, enable_compile_cache, is_run, next_free
+from ..runs.stages import require_name
 from .config import Config, flat
 from .environment import command_line, differences, environment
 from .expected import collected, judge
@@ -72,6 +73,7 @@ class Outcome:
 def place(out: Path, name: str | None, experiment: str, or_resume: bool) -> Path:
     """Return the folder of a new run: `out/name`, or the next free `out/EXPERIMENT-NNN`."""
     if name is not None:
+        require_name(name)
         return out / name
     return out / f"{experiment}-001" if or_resume else next_free(out, experiment)
 

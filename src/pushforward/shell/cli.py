@@ -197,6 +197,8 @@ def sample(
     file: File = None,
 ) -> None:
     """Draw from the trained model of a run."""
+    if n < 1:
+        raise errors.ConfigError(f"-n {n}: must be an integer >= 1")
     from . import export
 
     experiment, resolved = _of_run(run, file, keys or [])

@@ -73,8 +73,6 @@ def draw(
     dict
         `path`, `n`, and `ess` and `log_z` with its error where the kernel carries a weight.
     """
-    if n < 1:
-        raise ConfigError(f"-n {n}: must be an integer >= 1")
     target = to or path / "exports" / "sample.npz"
     write = _writer(target)
     prepare_jax(config, options)
