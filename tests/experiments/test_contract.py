@@ -18,7 +18,7 @@ from pushforward.harness.experiment import find, of_run, steps_key
 from pushforward.harness.lab import done_of
 from pushforward.report.facts import READ
 from pushforward.runs import RunFolder
-from pushforward.shell import export
+from pushforward.shell import export, sample
 
 HOW = record.Options(cache=False, quiet=True)
 SMALL = {
@@ -72,7 +72,7 @@ def test_the_contract(name, words, tmp_path):
     assert _value(resolved.config, key) > have
     assert RunFolder.open(path).status()["state"] == "finished"
 
-    facts = export.draw(experiment, resolved.config, path, 8, HOW)
+    facts = sample.draw(experiment, resolved.config, path, 8, HOW)
     with np.load(facts["path"], allow_pickle=False) as drawn:
         assert len(drawn["log_weight"]) == 8
     for to, what in (("safetensors", "model"), ("npz", "series"), ("nc", "series")):

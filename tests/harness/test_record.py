@@ -12,7 +12,7 @@ from pushforward._errors import ConfigError, InputError, NonFinite, NotARun, Run
 from pushforward.harness import record
 from pushforward.harness.experiment import find, of_run, root_key
 from pushforward.runs import RunFolder
-from pushforward.shell import export
+from pushforward.shell import export, sample
 
 TOY = Path(__file__).with_name("toy_experiment.py")
 HOW = record.Options(cache=False, quiet=True)
@@ -297,8 +297,8 @@ def test_page_of_a_dead_run(tmp_path, toy):
     start(toy, tmp_path / "a")
     (tmp_path / "a/report.html").unlink()
     (tmp_path / "a/summary.json").unlink()
-    assert export.page(tmp_path / "a", {}).exists()
-    assert export.page(tmp_path / "a", {}, TOY).exists()
+    assert sample.page(tmp_path / "a", {}).exists()
+    assert sample.page(tmp_path / "a", {}, TOY).exists()
 
 
 def test_files_that_are_no_experiments(tmp_path):

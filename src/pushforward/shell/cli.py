@@ -182,9 +182,9 @@ def report(
     file: File = None,
 ) -> None:
     """Write report.html again, also of a live or dead run."""
-    from . import export
+    from .sample import page
 
-    pages = [str(export.page(path, REGISTRY, file)) for path in runs]
+    pages = [str(page(path, REGISTRY, file)) for path in runs]
     _answer({"report": pages}, lambda: "\n".join(pages))
 
 
@@ -199,10 +199,10 @@ def sample(
     """Draw from the trained model of a run."""
     if n < 1:
         raise errors.ConfigError(f"-n {n}: must be an integer >= 1")
-    from . import export
+    from .sample import draw
 
     experiment, resolved = _of_run(run, file, keys or [])
-    facts = export.draw(experiment, resolved.config, run, n, _how(None), to=to)
+    facts = draw(experiment, resolved.config, run, n, _how(None), to=to)
     _answer(facts, lambda: _pairs(facts))
 
 
