@@ -144,6 +144,19 @@ def test_exit_status(done, words, code, said):
     assert "Traceback" not in err
 
 
+def test_runs_side_by_side(done):
+    folder = done[0]
+    assert call("run", TOY, "preset=smoke", "seed=1", "--name", "other", cwd=folder)[0] == 0
+    code, out, err = call("compare", "runs/toy", "runs/other", cwd=folder)
+    assert code == 0, err
+    assert re.search(r"^seed +0 +1$", out, re.MULTILINE)
+    assert re.search(r"^mean +0\.\d+\(\d+\) +0\.\d+\(\d+\) +[+-]\d\.\d$", out, re.MULTILINE)
+    assert (folder / "comparison.html").exists()
+    code, out, _ = call("compare", "runs/toy", "runs/other", "--json", cwd=folder)
+    assert json.loads(out)["settings"] == {"seed": ["0", "1"]}
+    assert call("compare", "runs/toy", cwd=folder)[0] == 2
+
+
 def test_debug_shows_the_traceback(done):
     code, _, err = call("run", TOY, "fail=nan", "--debug", "--name", "e", cwd=done[0])
     assert code == 4

@@ -383,7 +383,8 @@ def _finish(outcome: Any, check: bool) -> None:
 
     _answer(outcome.as_dict(), lambda: show.outcome_text(outcome, settings.colour))
     failed = [f"missed {name}" for name in missed(outcome.rows)]
-    failed += [f["text"] for f in outcome.findings if f["severity"] == "red"]
+    red = [f"{f['stage']}: {f['subject']}" for f in outcome.findings if f["severity"] == "red"]
+    failed += [f"do not trust {what}" for what in dict.fromkeys(red)]
     if check and failed:
         print("--check: " + "; ".join(failed), file=sys.stderr)
         raise typer.Exit(5)

@@ -111,9 +111,17 @@ def sizes_text(facts: Mapping[str, Any]) -> str:
 
 
 def comparison_text(facts: Mapping[str, Any], page: Any) -> str:
-    """Return the settings and numbers of runs side by side."""
-    tables = [grid(facts[part]) for part in ("settings", "numbers") if facts.get(part)]
-    return "\n\n".join([*tables, f"page: {safe(str(page))}"])
+    """Return the settings that differ and the numbers of runs side by side, with z."""
+    from ..report import format_value
+
+    runs = facts["runs"]
+    settings = [("", *runs), *((k, *map(str, v)) for k, v in facts["settings"].items())]
+    numbers = [("", *runs, *(f"z of {run}" for run in runs[1:]))]
+    for name, found in facts["numbers"].items():
+        values = map(format_value, found["values"], found["errors"])
+        z = ("" if z is None else f"{z:+.1f}" for z in found["z"][1:])
+        numbers.append((name, *values, *z))
+    return "\n\n".join([grid(settings), grid(numbers), f"page: {safe(str(page))}"])
 
 
 def _wrapped(text: str, indent: str = "    ") -> list[str]:
