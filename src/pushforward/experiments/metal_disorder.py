@@ -92,12 +92,12 @@ def run(config, lab):
     for number, (label, side, beta) in enumerate(points(config)):
         stack = model(config, side, beta, lab.key)
         dense = _simulate(config, lab, label, pf.targets.DenseAction(stack))
-        series, phi2 = chi(config, dense), quenched(_by_sample(dense.record["phi2"]), key=lab.key)
+        series, phi2 = chi(config, dense), quenched(dense.record["phi2"], key=lab.key)
         mean = quenched(series, key=lab.key)
         yield f"{label}: chi_0", (mean.mean, mean.error)
         yield f"{label}: chi_0, thermal error", mean.thermal
         yield f"{label}: phi²", (phi2.mean, phi2.error)
-        worst = max(worst, *(float(pf.estimators.rhat_split(a)) for a in series))
+        worst = max(worst, *(float(pf.estimators.rhat_split(a)) for a in series.swapaxes(0, 1)))
         acceptance = min(acceptance, _smallest(dense))
         if number == 0 and config.pseudofermions:
             action, other_key = (
@@ -145,9 +145,9 @@ def figures(config, done):
         figure.axes[0].set_xlabel("sample of disorder")
         figure.axes[1].set_xlabel(r"$\lambda_r^2$ averaged over the sites")
         yield f"chi-{label}", figure
-        order = np.argsort(runs["dense"].mean((1, 2)))
+        order = np.argsort(runs["dense"].mean((0, 2)))
         yield f"histories-{label}", plots.chains(
-            {f"sample {s}": runs["dense"][s].T for s in order[[0, len(order) // 2, -1]]},
+            {f"sample {s}": runs["dense"][:, s] for s in order[[0, len(order) // 2, -1]]},
             r"\beta V |m|^2", num=2, title=f"Histories, {title}",
             caption="Two chains of the samples with the smallest, the middle and the largest "
             "susceptibility. A chain that stays away from its partner has not forgotten its start.",
@@ -221,14 +221,9 @@ def _simulate(config, lab, name, action, times=1, **options):
 
 
 def chi(config, samples):
-    """Return the series of χ_0 = β V |m|², (samples, chains, trajectories)."""
+    """Return the series of χ_0 = β V |m|², (trajectories, samples, chains)."""
     shape = samples.x.shape[-3:]
-    return config.model.dtau * shape[0] * shape[1] * shape[2] * _by_sample(samples.record["m2"])
-
-
-def _by_sample(series):
-    """Return a series (trajectories, samples, chains) as (samples, chains, trajectories)."""
-    return np.moveaxis(np.asarray(series), 0, 2)
+    return config.model.dtau * shape[0] * shape[1] * shape[2] * samples.record["m2"]
 
 
 def _smallest(samples):
