@@ -97,7 +97,8 @@ def outcome_text(outcome: Any, colour: bool) -> str:
     page = outcome.report or f"none; pushforward report {outcome.path}"
     lines = [f"{note}{results_text(outcome.rows, colour)}", ""]
     for finding in outcome.findings:
-        text = textwrap.wrap(safe(f"{finding['severity']}: {finding['text']}"), 78)
+        line = f"{finding['severity']}: {finding['stage']}: {finding['text']}"
+        text = textwrap.wrap(safe(line), 78)
         red = colour and finding["severity"] == "red"
         lines += [f"{RED}{line}{RESET}" if red else line for line in text]
     lines += [""] if outcome.findings else []
